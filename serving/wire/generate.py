@@ -1,0 +1,29 @@
+"""Make the `*_pb2.py` and `*_pb2.pyi` modules of this package from its `*.proto` files."""
+
+import sys
+from pathlib import Path
+
+_WIRE = Path(__file__).parent
+
+
+def generate(directory: Path) -> list[Path]:
+    """Write `serving/wire/*_pb2.py` and their stubs below `directory`; return the files' paths, sorted.
+
+    Needs grpcio-tools and mypy-protobuf, which are development requirements. Raises RuntimeError when protoc fails.
+    """
+    from grpc_tools import protoc
+
+    root = _WIRE.parent.parent
+    protos = sorted(str(path.relative_to(root)) for path in _WIRE.glob("*.proto"))
+    arguments = ["protoc", f"--proto_path={root}", f"--python_out={directory}", f"--mypy_out=quiet:{directory}"]
+    well_known = Path(protoc.__file__).parent / "_proto"
+    plugin = Path(sys.executable).parent / "protoc-gen-mypy"
+    status = protoc.main([*arguments, f"--proto_path={well_known}", f"--plugin=protoc-gen-mypy={plugin}", *protos])
+    if status != 0:
+        raise RuntimeError(f"protoc ended with {status}; its messages stand above.")
+    return sorted((directory / "serving" / "wire").glob("*_pb2.py*"))
+
+
+if __name__ == "__main__":
+    for generated in generate(_WIRE.parent.parent):
+        print(generated)  # noqa: T201
