@@ -11,7 +11,7 @@ def generate(directory: Path) -> list[Path]:
 
     Needs grpcio-tools and mypy-protobuf, which are development requirements. Raises RuntimeError when protoc fails.
     """
-    from grpc_tools import protoc
+    from grpc_tools import protoc  # type: ignore[import-untyped]
 
     root = _WIRE.parent.parent
     protos = sorted(str(path.relative_to(root)) for path in _WIRE.glob("*.proto"))
