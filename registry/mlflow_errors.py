@@ -1,0 +1,131 @@
+"""MLflow's failures in our words: found within seconds, on one line, without credentials."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from slipway.errors import InputError, NotFoundError, SlipwayError, UnavailableError
+
+_PROBE_S = 5
+_REMEDY = "Start it, or set MLFLOW_TRACKING_URI or --tracking-uri to one that runs."
+_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
+_BY_CODE: dict[str, type[SlipwayError]] = {
+    "RESOURCE_DOES_NOT_EXIST": NotFoundError,
+    "NOT_FOUND": NotFoundError,
+    "INVALID_PARAMETER_VALUE": InputError,
+    "BAD_REQUEST": InputError,
+    "TEMPORARILY_UNAVAILABLE": UnavailableError,
+    "REQUEST_LIMIT_EXCEEDED": UnavailableError,
+    "ENDPOINT_NOT_FOUND": InputError,
+}
+
+
+def without_credentials(text: str) -> str:
+    """`text` on one line, with `user:password@` removed from every address in it."""
+    return " ".join(_CREDENTIALS.sub(r"\1", text).split())
+
+
+def check_reachable(tracking_uri: str) -> None:
+    """Return if the store behind `tracking_uri` answers, else raise UnavailableError within about five seconds.
+
+    MLflow's own patience is minutes for an address (seven retries) and a hundred seconds for a database file in a
+    folder that cannot be written. That serves a run in progress, but not a mistyped address.
+    """
+    scheme = urlsplit(tracking_uri).scheme
+    if scheme in {"http", "https"}:
+        _probe_server(tracking_uri)
+    elif scheme.startswith("sqlite"):
+        _probe_sqlite(tracking_uri)
+    elif scheme.split("+")[0] in {"postgresql", "mysql", "mssql"}:
+        _probe_database(tracking_uri)
+
+
+def _probe_server(tracking_uri: str) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    try:
+        creds = get_default_host_creds(tracking_uri)
+        response = http_request(creds, "/health", "GET", max_retries=0, timeout=_PROBE_S, raise_on_status=False)
+    except MlflowException as exc:
+        raise UnavailableError(
+            f"tracking server {without_credentials(tracking_uri)}: expected an answer within {_PROBE_S} s and got none "
+            f"({_root_cause(exc)}). {_REMEDY}"
+        ) from exc
+    if response.status_code >= 500:
+        raise UnavailableError(
+            f"tracking server {without_credentials(tracking_uri)}: answered HTTP {response.status_code}. {_REMEDY}"
+        )
+
+
+def _probe_sqlite(tracking_uri: str) -> None:
+    import sqlite3
+
+    from sqlalchemy.engine import make_url
+
+    database = make_url(tracking_uri).database
+    if not database or database == ":memory:":
+        return
+    path = Path(database)
+    ancestor = path if path.exists() else next(parent for parent in path.absolute().parents if parent.exists())
+    if not os.access(ancestor, os.W_OK):
+        raise UnavailableError(
+            f"tracking database {path}: {ancestor} cannot be written. "
+            "Change its permissions, or set MLFLOW_TRACKING_URI or --tracking-uri to another one."
+        )
+    if path.exists():
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=_PROBE_S)) as connection:
+                connection.execute("PRAGMA schema_version")
+        except sqlite3.Error as exc:
+            raise UnavailableError(
+                f"tracking database {path}: expected an SQLite file ({exc}). "
+                "Move it away, or set MLFLOW_TRACKING_URI or --tracking-uri to another one."
+            ) from exc
+
+
+def _probe_database(tracking_uri: str) -> None:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    timeout = {} if tracking_uri.startswith("mssql") else {"connect_timeout": _PROBE_S}
+    try:
+        engine = create_engine(tracking_uri, connect_args=timeout)
+        with engine.connect():
+            pass
+        engine.dispose()
+    except (SQLAlchemyError, ImportError) as exc:
+        raise UnavailableError(
+            f"tracking database {without_credentials(tracking_uri)}: no connection ({_root_cause(exc)}). {_REMEDY}"
+        ) from exc
+
+
+def _root_cause(exc: BaseException) -> str:
+    while exc.__cause__ is not None:
+        exc = exc.__cause__
+    text = without_credentials(str(exc))
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+@contextlib.contextmanager
+def mlflow_errors(place: str) -> Iterator[None]:
+    """Turn what MLflow, its database or its artifact store raises into a SlipwayError that names `place`."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except MlflowException as exc:
+        no_answer = str(exc).startswith("API request to") and "failed with exception" in str(exc)
+        kind = UnavailableError if no_answer else _BY_CODE.get(exc.error_code, SlipwayError)
+        remedy = f" {_REMEDY}" if kind is UnavailableError else ""
+        raise kind(f"{without_credentials(place)}: {_root_cause(exc)}.{remedy}") from exc
+    except (SQLAlchemyError, OSError) as exc:
+        raise UnavailableError(
+            f"{without_credentials(place)}: {type(exc).__name__}: {_root_cause(exc)}. "
+            "Check that the store can be read and written, then repeat the command."
+        ) from exc
