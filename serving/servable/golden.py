@@ -1,0 +1,173 @@
+"""Golden requests: pictures of the evaluation split with the trained network's answers.
+
+A servable carries them, so that whatever comes to serve it can be asked the same and compared, before it takes traffic.
+"""
+
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from slipway.errors import InputError, IntegrityError
+
+GOLDEN_FILE = "golden.npz"
+LEAST_REQUESTS = 32
+
+
+@dataclass(frozen=True, eq=False)  # arrays do not compare to a bool
+class GoldenRequests:
+    """The same N pictures twice: as pixels of the network's size, and as the encoded files that they came from.
+
+    Raises InputError for shapes, dtypes or numbers that could not tell a right answer from a wrong one.
+    """
+
+    pixels: npt.NDArray[np.uint8]  # [N, H, W, 3], RGB, N at least LEAST_REQUESTS
+    pixels_output: npt.NDArray[np.float32]  # [N, classes], probabilities
+    encoded: tuple[bytes, ...]  # N encoded files
+    encoded_output: npt.NDArray[np.float32]  # [N, classes], probabilities
+
+    def __post_init__(self) -> None:
+        count = len(self.encoded)
+        if count < LEAST_REQUESTS:
+            raise InputError(
+                f"golden requests: {count}; expected at least {LEAST_REQUESTS}. Give a larger evaluation split."
+            )
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[::3] != (count, 3):
+            raise InputError(
+                f"golden requests: pixels are {_described(self.pixels)}; expected uint8 [{count}, H, W, 3]. "
+                "Give RGB pictures of the network's size."
+            )
+        for name, output in (("pixels_output", self.pixels_output), ("encoded_output", self.encoded_output)):
+            if output.dtype != np.float32 or output.ndim != 2 or len(output) != count or output.shape[1] < 2:
+                raise InputError(
+                    f"golden requests: {name} is {_described(output)}; expected float32 [{count}, classes]. "
+                    "Give the network's probabilities."
+                )
+            if not np.isfinite(output).all():
+                raise InputError(
+                    f"golden requests: {name} holds NaN or infinity; expected probabilities. Train the network anew."
+                )
+        if self.pixels_output.shape != self.encoded_output.shape:
+            raise InputError(
+                f"golden requests: answers of {self.pixels_output.shape[1]} and {self.encoded_output.shape[1]} "
+                "classes; expected both from one network. Ask one network for both."
+            )
+
+
+def save_golden(golden: GoldenRequests, directory: Path) -> None:
+    """Write `golden.npz` below `directory`, which is created; the same requests always give the same bytes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        directory / GOLDEN_FILE,
+        allow_pickle=False,
+        pixels=golden.pixels,
+        pixels_output=golden.pixels_output,
+        encoded=np.frombuffer(b"".join(golden.encoded), np.uint8),
+        encoded_sizes=np.array([len(data) for data in golden.encoded], np.int64),
+        encoded_output=golden.encoded_output,
+    )
+
+
+def load_golden(directory: Path) -> GoldenRequests:
+    """Read what `save_golden` wrote; IntegrityError if the file is missing or not such a file."""
+    path = directory / GOLDEN_FILE
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return GoldenRequests(
+                pixels=arrays["pixels"],
+                pixels_output=arrays["pixels_output"],
+                encoded=_split(arrays["encoded"], arrays["encoded_sizes"]),
+                encoded_output=arrays["encoded_output"],
+            )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, InputError) as error:
+        raise IntegrityError(
+            f"{path}: cannot be read as golden requests ({' '.join(str(error).split())}); "
+            "expected the file that the servable was sealed with. Fetch the servable again."
+        ) from error
+
+
+class Predict(Protocol):
+    """Whatever answers: a runtime in this process or a server.
+
+    `inputs` are float32 [N, H, W, 3] as `input` (serving_default), or an object array of N `bytes` as `image_bytes`
+    (serving_bytes); the answer holds at least `output` float32 [N, classes] and `class_id` int64 [N].
+    """
+
+    def __call__(self, signature: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]: ...
+
+
+@dataclass(frozen=True)
+class GoldenReport:
+    """How answers compare with the trained network's."""
+
+    requests: int
+    largest_difference: float  # largest |answer - expected| of any probability; NaN if an answer held one
+    top1_disagreements: int
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was asked, every number is within tolerance, and every first class is the same."""
+        return self.requests > 0 and self.top1_disagreements == 0 and self.largest_difference <= self.tolerance
+
+    def summary(self) -> str:
+        """One line for people."""
+        verdict = "passed" if self.passed else "refused"
+        return (
+            f"{verdict}: {self.requests} golden requests, largest difference {self.largest_difference:.2g} "
+            f"(tolerance {self.tolerance:.2g}), {self.top1_disagreements} with another first class"
+        )
+
+
+def check_golden(golden: GoldenRequests, predict: Predict, tolerance: float, batch_size: int = 8) -> GoldenReport:
+    """Ask every golden request through both signatures, `batch_size` at a time, and compare the answers.
+
+    IntegrityError if an answer lacks an output or has another shape than expected.
+    """
+    encoded = np.empty(len(golden.encoded), object)
+    encoded[:] = golden.encoded
+    largest_difference, disagreements = 0.0, 0
+    for signature, name, requests, expected in (
+        ("serving_default", "input", golden.pixels.astype(np.float32), golden.pixels_output),
+        ("serving_bytes", "image_bytes", encoded, golden.encoded_output),
+    ):
+        for start in range(0, len(requests), batch_size):
+            batch = slice(start, start + batch_size)
+            output, class_id = _answer(predict, signature, {name: requests[batch]}, expected[batch].shape)
+            difference = float(np.abs(output - expected[batch]).max())
+            largest_difference = math.nan if math.isnan(difference) else max(difference, largest_difference)
+            first = expected[batch].argmax(axis=1)
+            disagreements += int(((output.argmax(axis=1) != first) | (class_id != first)).sum())
+    return GoldenReport(2 * len(golden.encoded), largest_difference, disagreements, tolerance)
+
+
+def _answer(
+    predict: Predict, signature: str, inputs: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
+    answer = predict(signature, inputs)
+    for name, expected in (("output", shape), ("class_id", shape[:1])):
+        if name not in answer or np.shape(answer[name]) != expected:
+            found = _described(np.asarray(answer[name])) if name in answer else "missing"
+            raise IntegrityError(
+                f"golden requests: output {name!r} of signature {signature!r} is {found}; expected shape "
+                f"{list(expected)}. Build and register the servable again."
+            )
+    return np.asarray(answer["output"], np.float64), np.asarray(answer["class_id"])
+
+
+def _split(buffer: npt.NDArray[Any], sizes: npt.NDArray[Any]) -> tuple[bytes, ...]:
+    if buffer.dtype != np.uint8 or buffer.ndim != 1 or sizes.dtype != np.int64 or sizes.ndim != 1:
+        raise ValueError(f"encoded is {_described(buffer)}, encoded_sizes {_described(sizes)}")
+    if (sizes < 0).any() or sizes.sum() != len(buffer):
+        raise ValueError(f"encoded_sizes do not add up to the {len(buffer)} bytes of encoded")
+    ends = np.cumsum(sizes)
+    return tuple(buffer[end - size : end].tobytes() for size, end in zip(sizes, ends, strict=True))
+
+
+def _described(array: npt.NDArray[Any]) -> str:
+    return f"{array.dtype} {list(array.shape)}"

@@ -1,0 +1,241 @@
+"""The manifest: what a servable is, and the digest of every file it consists of.
+
+`seal` writes it when a bundle is finished. The digest of the manifest's own bytes then stands for the whole bundle:
+who holds that digest can verify every byte of it, in the bundle or where it is published.
+"""
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from serving.servable.layout import EXTRA, MANIFEST, check_relative_path, published_path
+from slipway.errors import IntegrityError, UnavailableError
+from slipway.files import sha256_bytes, sha256_file, write_atomically
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file's content."""
+
+    sha256: str  # 64 lower-case hex digits
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class VariantRecord:
+    """How near a variant's answers to the golden requests were when it was built, and must be wherever it serves."""
+
+    tolerance: float
+    parity: float  # largest |difference| to the trained network's probabilities
+
+
+class Facts(TypedDict):
+    """What a manifest says beside its files."""
+
+    run_id: str
+    git_commit: str
+    dataset_digest: str
+    image_size: tuple[int, int]  # height, width
+    classes: int
+    variants: Mapping[str, VariantRecord]
+    signatures: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A sealed servable: where it came from, what it answers, and which files it consists of."""
+
+    run_id: str
+    git_commit: str
+    dataset_digest: str
+    image_size: tuple[int, int]  # height, width
+    classes: int
+    variants: Mapping[str, VariantRecord]
+    signatures: Mapping[str, Mapping[str, Any]]  # name -> {"inputs": {name: {dtype, shape}}, "outputs": ...}
+    files: Mapping[str, FileEntry]  # path below the bundle, POSIX; every file but manifest.json
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files together."""
+        return sum(entry.size_bytes for entry in self.files.values())
+
+
+def seal(bundle: Path, **facts: Unpack[Facts]) -> str:
+    """Hash every file below `bundle`, write `manifest.json` beside them, and return the manifest's digest.
+
+    IntegrityError if the bundle holds a symbolic link, or a file that has no place in a version directory.
+    """
+    files = {}
+    for path in _files_below(bundle):
+        if path != MANIFEST:
+            published_path(path)
+            files[path] = FileEntry(sha256_file(bundle / path), (bundle / path).stat().st_size)
+    document = {"format": FORMAT} | asdict(Manifest(**facts, files=files))
+    data = json.dumps(document, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+    _parse(data, str(bundle / MANIFEST))
+    write_atomically(bundle / MANIFEST, data)
+    return sha256_bytes(data)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in the file `path`; IntegrityError if it is missing, malformed, or of an unknown format."""
+    return _parse(_read(path, str(path)), str(path))
+
+
+def verify_bundle(bundle: Path, expected_digest: str | None, origin: str | None = None) -> Manifest:
+    """The manifest of `bundle`, every file of which is present and whole, and beside which there is no other.
+
+    `expected_digest` is the manifest's own, or None to trust the manifest that is there; `origin` names the bundle
+    in messages. IntegrityError names the first file that is not as it was sealed.
+    """
+    remedy = "Fetch the servable again; if it stays so, its stored copy is damaged: restore it, or train a new version."
+    return _verify(_Place(bundle, MANIFEST, str, origin or str(bundle), remedy), expected_digest)
+
+
+def verify_published(version_dir: Path, expected_digest: str | None) -> Manifest:
+    """`verify_bundle`, for a bundle that is published in `version_dir`."""
+    remedy = "Move the directory away and publish the version again."
+    return _verify(
+        _Place(version_dir, f"{EXTRA}/{MANIFEST}", published_path, str(version_dir), remedy), expected_digest
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A directory with a servable in it: where its files lie, and how to speak about it."""
+
+    root: Path
+    manifest: str
+    locate: Callable[[str], str]
+    origin: str
+    remedy: str
+
+    def failure(self, path: str, found: str) -> IntegrityError:
+        return IntegrityError(f"{self.origin}: file {path!r} {found}. {self.remedy}")
+
+
+def _verify(place: _Place, expected_digest: str | None) -> Manifest:
+    try:
+        present = set(_files_below(place.root))
+        if place.manifest not in present:
+            raise place.failure(place.manifest, "is missing; expected the sealed servable's manifest")
+        data = (place.root / place.manifest).read_bytes()
+        digest = sha256_bytes(data)
+        if expected_digest is not None and digest != expected_digest:
+            raise place.failure(place.manifest, f"has sha256 {digest}; expected {expected_digest}")
+        manifest = _parse(data, f"{place.origin}: file {place.manifest!r}")
+        expected = {place.locate(path): entry for path, entry in manifest.files.items()}
+        for path in sorted(present - expected.keys() - {place.manifest}):
+            raise place.failure(path, "is not in the manifest; expected only files that were sealed")
+        for path, entry in sorted(expected.items()):
+            _verify_file(place, path, entry, present)
+    except OSError as error:
+        raise UnavailableError(
+            f"{place.origin}: {error.filename or place.root} cannot be read ({error.strerror}); expected a readable "
+            "servable. Check its permissions and its disk, then run the same command again."
+        ) from error
+    return manifest
+
+
+def _verify_file(place: _Place, path: str, entry: FileEntry, present: set[str]) -> None:
+    if path not in present:
+        raise place.failure(path, f"is missing; expected {entry.size_bytes} bytes")
+    size_bytes = (place.root / path).stat().st_size
+    if size_bytes != entry.size_bytes:
+        raise place.failure(path, f"has {size_bytes} bytes; expected {entry.size_bytes}")
+    digest = sha256_file(place.root / path)
+    if digest != entry.sha256:
+        raise place.failure(path, f"has sha256 {digest}; expected {entry.sha256}")
+
+
+def _files_below(root: Path) -> Iterator[str]:
+    """Relative POSIX paths of all regular files; IntegrityError for a symbolic link or another special file."""
+    pending = [("", root.lstat().st_mode)]
+    while pending:
+        path, mode = pending.pop()
+        if stat.S_ISREG(mode) and path:
+            yield path
+        elif stat.S_ISDIR(mode):
+            with os.scandir(root / path) as entries:
+                pending += [
+                    (f"{path}/{entry.name}" if path else entry.name, entry.stat(follow_symlinks=False).st_mode)
+                    for entry in entries
+                ]
+        else:
+            raise IntegrityError(
+                f"{root}: {path or '.'!r} is a symbolic link or a special file; expected plain files and directories. "
+                "Replace it by a copy of what it stands for."
+            )
+
+
+def _read(path: Path, origin: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(
+            f"{origin}: cannot be read ({error.strerror}); expected a servable's manifest. Fetch the servable again."
+        ) from error
+
+
+def _parse(data: bytes, origin: str) -> Manifest:
+    try:
+        return _manifest(json.loads(data, parse_constant=_refuse_constant))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IntegrityError) as error:
+        reason = f"key {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise IntegrityError(
+            f"{origin}: not a servable's manifest ({reason}); expected what Slipway sealed, format {FORMAT}. "
+            "Fetch the servable again, or use the Slipway that made it."
+        ) from error
+
+
+def _manifest(document: Any) -> Manifest:
+    if _typed(document, dict)["format"] != FORMAT:
+        raise ValueError(f"format {document['format']!r}")
+    height, width = _typed(document["image_size"], list)
+    return Manifest(
+        run_id=_typed(document["run_id"], str),
+        git_commit=_typed(document["git_commit"], str),
+        dataset_digest=_typed(document["dataset_digest"], str),
+        image_size=(_count(height), _count(width)),
+        classes=_count(document["classes"]),
+        variants={
+            name: VariantRecord(
+                float(_typed(variant["tolerance"], int, float)), float(_typed(variant["parity"], int, float))
+            )
+            for name, variant in _typed(document["variants"], dict).items()
+        },
+        signatures={name: _typed(spec, dict) for name, spec in _typed(document["signatures"], dict).items()},
+        files={
+            check_relative_path(path): FileEntry(_sha256(entry["sha256"]), _count(entry["size_bytes"]))
+            for path, entry in _typed(document["files"], dict).items()
+        },
+    )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} where a number is expected")
+
+
+def _typed(value: Any, *types: type) -> Any:
+    if not isinstance(value, types) or isinstance(value, bool):
+        raise TypeError(f"{value!r:.60} where {' or '.join(kind.__name__ for kind in types)} is expected")
+    return value
+
+
+def _count(value: Any) -> int:
+    if _typed(value, int) < 0:
+        raise ValueError(f"{value} where a count is expected")
+    return int(value)
+
+
+def _sha256(value: Any) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", _typed(value, str)):
+        raise ValueError(f"{value!r:.80} where a sha256 is expected")
+    return str(value)
