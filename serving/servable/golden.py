@@ -3,7 +3,6 @@
 A servable carries them, so that whatever comes to serve it can be asked the same and compared, before it takes traffic.
 """
 
-import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -139,8 +138,8 @@ def check_golden(golden: GoldenRequests, predict: Predict, tolerance: float, bat
         for start in range(0, len(requests), batch_size):
             batch = slice(start, start + batch_size)
             output, class_id = _answer(predict, signature, {name: requests[batch]}, expected[batch].shape)
-            difference = float(np.abs(output - expected[batch]).max())
-            largest_difference = math.nan if math.isnan(difference) else max(difference, largest_difference)
+            # np.maximum, unlike max, keeps a NaN
+            largest_difference = float(np.maximum(largest_difference, np.abs(output - expected[batch]).max()))
             first = expected[batch].argmax(axis=1)
             disagreements += int(((output.argmax(axis=1) != first) | (class_id != first)).sum())
     return GoldenReport(2 * len(golden.encoded), largest_difference, disagreements, tolerance)
