@@ -1,0 +1,52 @@
+"""MLflow's scoring server, `mlflow models serve`: one model version, no names, base64 in dataframe records."""
+
+import base64
+import re
+from collections.abc import Sequence
+
+from serving.client.answers import INPUT, Answer, RejectedError, answer_from_row
+from serving.client.http import Http
+from slipway.errors import InputError, UnavailableError
+
+_MLFLOW_VERSION = re.compile(rb'\s*"?\d+\.\d+[\w.+]*"?\s*')
+
+
+class MlflowScoring:
+    """A Client over `/invocations`. The server does not say which model version it serves."""
+
+    def __init__(self, http: Http, name: str) -> None:
+        self.name = name
+        self._http = http
+
+    def predict(self, images: Sequence[bytes]) -> list[Answer]:
+        """See Client."""
+        records = [{INPUT: base64.b64encode(image).decode("ascii")} for image in images]
+        response = self._http.post("/invocations", {"dataframe_records": records})
+        address = str(self._http.address)
+        if 400 <= response.status < 500:
+            raise RejectedError(f"{address} refused it: {response.message}")
+        if response.status != 200:
+            raise UnavailableError(
+                f"{address} failed with HTTP {response.status}: {response.message}; expected a prediction. "
+                "Try again, or look at its log."
+            )
+        document = response.document
+        rows = document.get("predictions") if isinstance(document, dict) else None
+        if not isinstance(rows, list) or len(rows) != len(images):
+            raise InputError(
+                f"{address}: expected a list of {len(images)} predictions. "
+                "Serve a model version that Slipway registered."
+            )
+        return [answer_from_row(row, "", address) for row in rows]
+
+    def close(self) -> None:
+        """See Client."""
+        self._http.close()
+
+
+def answers_as_mlflow(http: Http) -> bool:
+    """Whether a scoring server of MLflow answers: `/ping` is well, and `/version` is a version."""
+    if http.get("/ping").status != 200:
+        return False
+    response = http.get("/version")
+    return response.status == 200 and _MLFLOW_VERSION.fullmatch(response.body) is not None

@@ -1,0 +1,98 @@
+"""TensorFlow Serving's REST API, as the embedded model server and the real binary speak it."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from serving.client.answers import INPUT, SIGNATURE, Answer, RejectedError, answer_from_row, missing_signature
+from serving.client.http import Http, Response
+from slipway.errors import InputError, NotFoundError, UnavailableError
+
+_VERSION_HEADER = "x-slipway-version"
+
+
+class TensorFlowServingRest:
+    """A Client over REST. Answers name their version where the server says it in a header, or where it was asked for."""
+
+    def __init__(self, http: Http, name: str, *, label: str | None, version: int | None) -> None:
+        self.name = name
+        self._http = http
+        self._path = model_path(name, label=label, version=version)
+        self._version = "" if version is None else str(version)
+
+    def predict(self, images: Sequence[bytes]) -> list[Answer]:
+        """See Client."""
+        instances = [{INPUT: {"b64": base64.b64encode(image).decode("ascii")}} for image in images]
+        response = self._http.post(f"{self._path}:predict", {"signature_name": SIGNATURE, "instances": instances})
+        if response.status != 200:
+            raise _failure(response, self.name, self._http)
+        document = response.document
+        rows = document.get("predictions") if isinstance(document, dict) else None
+        if not isinstance(rows, list) or len(rows) != len(images):
+            raise InputError(
+                f"{self._http.address}: expected {len(images)} predictions, got {_count(rows)}. "
+                f"Serve a model whose signature {SIGNATURE!r} answers for each image by itself."
+            )
+        version = response.headers.get(_VERSION_HEADER, self._version)
+        return [answer_from_row(row, version, str(self._http.address)) for row in rows]
+
+    def close(self) -> None:
+        """See Client."""
+        self._http.close()
+
+
+def model_path(name: str, *, label: str | None = None, version: int | None = None) -> str:
+    """Return the URL path of a model, of one of its versions, or of a version label."""
+    path = f"/v1/models/{quote(name, safe='')}"
+    if version is not None:
+        return f"{path}/versions/{version}"
+    return path if label is None else f"{path}/labels/{quote(label, safe='')}"
+
+
+def answers_as_tensorflow_serving(response: Response) -> bool:
+    """Whether an answer to GET on a model's path has TensorFlow Serving's form, be it a status or an error."""
+    document = response.document
+    if not isinstance(document, dict):
+        return False
+    return isinstance(document.get("model_version_status" if response.status == 200 else "error"), str | list)
+
+
+def check_known(response: Response, name: str, http: Http) -> None:
+    """Raise NotFoundError, or what else the server says, if its answer to GET on a model's path is an error."""
+    if response.status != 200:
+        raise _failure(response, name, http)
+
+
+def is_available(http: Http, name: str) -> tuple[bool, str]:
+    """Whether a version of the model is AVAILABLE, and the server's words on the state, for a message."""
+    response = http.get(model_path(name))
+    document = response.document
+    statuses = document.get("model_version_status", []) if isinstance(document, dict) else []
+    words = [
+        f"version {one.get('version')} {one.get('state')} {one.get('status', {}).get('error_message', '')}".strip()
+        for one in statuses
+    ]
+    available = any(status.get("state") == "AVAILABLE" for status in statuses)
+    return available, "; ".join(words) or response.message
+
+
+def _failure(response: Response, name: str, http: Http) -> Exception:
+    address, message = str(http.address), response.message
+    if response.status == 404 or "Unrecognized servable version label" in message:
+        return NotFoundError(
+            f"{address}: {message}; expected model {name!r} and the version or label asked for to be loaded there. "
+            f"See {address}{model_path(name)} for what is."
+        )
+    if "Serving signature name" in message or ("keys must be equal to" in message and INPUT not in message):
+        return missing_signature(name, address, message)
+    if 400 <= response.status < 500 and response.status not in {408, 409, 429, 499}:
+        return RejectedError(f"{address} refused it: {message}")
+    return UnavailableError(
+        f"{address} failed with HTTP {response.status}: {message}; expected a prediction. "
+        "Try again, or look at its log."
+    )
+
+
+def _count(rows: Any) -> str:
+    return str(len(rows)) if isinstance(rows, list) else "none"

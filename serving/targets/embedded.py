@@ -1,0 +1,34 @@
+"""The embedded model server: our own process, TensorFlow Serving's flags and protocols."""
+
+import sys
+
+from serving.targets import Addresses, Command, ServeSpec, tensorflow_serving
+
+
+class Embedded:
+    """Serves the version labelled `stable` in `<base>/labels.config`, and follows that file while it runs."""
+
+    def command(self, spec: ServeSpec) -> Command:
+        """See Target."""
+        return Command(
+            (
+                sys.executable,
+                "-m",
+                "serving.model_server",
+                f"--host={spec.host}",
+                f"--port={spec.grpc_port}",
+                f"--rest_api_port={spec.rest_port}",
+                f"--model_config_file={tensorflow_serving.config_file(spec, 'labels.config')}",
+                "--model_config_file_poll_wait_seconds=1",
+                "--default_label=stable",
+                *spec.extra_args,
+            )
+        )
+
+    def addresses(self, spec: ServeSpec) -> Addresses:
+        """See Target."""
+        return tensorflow_serving.addresses(spec)
+
+    def state(self, spec: ServeSpec) -> tuple[bool, str]:
+        """See Target."""
+        return tensorflow_serving.state(spec)
