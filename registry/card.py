@@ -1,0 +1,110 @@
+"""A version's description: what it learned from, how good it is, how to call it. For people, in the MLflow UI."""
+
+import math
+from dataclasses import dataclass
+
+from registry.evaluation import Evaluation
+
+LONGEST = 5000  # characters that MLflow's table takes for a description
+
+_CALLS = """
+## How to call it
+
+An image file (JPEG, PNG, BMP or GIF), with curl:
+
+```sh
+printf '{{"signature_name": "serving_bytes", "instances": [{{"image_bytes": {{"b64": "%s"}}}}]}}' \\
+  "$(base64 < photo.jpg | tr -d '\\n')" |
+  curl -d @- http://localhost:8501/v1/models/{name}:predict
+```
+
+Pixels (RGB, 0 to 255), with Python:
+
+```python
+import requests
+
+pixels = ...  # {height} x {width} x 3, nested lists of numbers
+answer = requests.post(
+    "http://localhost:8501/v1/models/{name}:predict", json={{"instances": [{{"input": pixels}}]}}, timeout=60
+).json()
+print(answer["predictions"][0]["label"], answer["predictions"][0]["output"])
+```
+
+Without a model server of its own: `mlflow models serve -m models:/{name}@champion --env-manager local`.
+"""
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card says beside the evaluation."""
+
+    name: str
+    run_id: str
+    network: str  # in a few words: "ResNet50, 25.7 million parameters"
+    data: str  # in a few words: "digits: 1,797 images, 10 classes"
+    image_size: tuple[int, int]  # height, width
+    dataset_digest: str
+    git_commit: str
+
+
+def model_card(facts: CardFacts, evaluation: Evaluation | None) -> str:
+    """The card as Markdown, at most LONGEST characters; classes that do not fit are counted, the worst are shown."""
+    height, width = facts.image_size
+    head = f"""\
+# {facts.name}
+
+{facts.network}, for pictures of {height} x {width} pixels (files of any size are scaled).
+
+## Data
+
+{facts.data}. Dataset digest `{facts.dataset_digest[:12]}`, code `{facts.git_commit[:12]}`, run `{facts.run_id}`.
+
+## Quality
+
+"""
+    quality = "Not evaluated.\n" if evaluation is None else _quality(evaluation)
+    calls = _CALLS.format(name=facts.name, height=height, width=width)
+    budget = LONGEST - len(head) - len(quality) - len(calls)
+    classes = "" if evaluation is None else _classes(evaluation, budget)
+    return f"{head}{quality}{classes}{calls}"[:LONGEST]
+
+
+def _quality(evaluation: Evaluation) -> str:
+    numbers = (
+        evaluation.accuracy,
+        evaluation.top3_accuracy,
+        evaluation.macro_f1,
+        evaluation.log_loss,
+        evaluation.calibration_error,
+    )
+    return f"""\
+On {evaluation.images} images that it was not trained on (`{evaluation.split}`, `{evaluation.split_digest[:12]}`):
+
+| accuracy | top-3 | macro F1 | log loss | calibration error |
+|---|---|---|---|---|
+| {" | ".join(map(_shown, numbers))} |
+"""
+
+
+def _classes(evaluation: Evaluation, budget: int) -> str:
+    worst_first = sorted(evaluation.per_class.items(), key=lambda item: (_or_zero(item[1].recall), item[0]))
+    text = "\n| class | recall | precision | images |\n|---|---|---|---|\n"
+    for shown, (label, of) in enumerate(worst_first):
+        line = f"| {_cell(label)} | {_shown(of.recall)} | {_shown(of.precision)} | {of.support} |\n"
+        rest = f"\nand {len(worst_first) - shown} classes with better recall.\n"
+        if len(text) + len(line) + len(rest) > budget:
+            return text + rest
+        text += line
+    return text
+
+
+def _shown(number: float) -> str:
+    return f"{number:.4f}" if math.isfinite(number) else "undefined"
+
+
+def _or_zero(number: float) -> float:
+    return number if math.isfinite(number) else 0.0
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")[:80]

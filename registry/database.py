@@ -1,0 +1,118 @@
+"""Slipway's own tables, and the database that holds them: SQLite on one machine, PostgreSQL for a team.
+
+Imported only where a table is used: SQLAlchemy is not part of `--help`.
+"""
+
+import os
+from urllib.parse import urlsplit
+
+from sqlalchemy import Boolean, Column, Double, Engine, Integer, MetaData, String, Table, Text, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
+
+from registry.mlflow_errors import without_credentials
+from slipway.errors import InputError, UnavailableError
+
+DATABASE_VARIABLE = "SLIPWAY_DATABASE_URL"
+_BUSY_S = 30  # how long a writer on SQLite waits for another one
+_CONNECT_S = 5
+
+_METADATA = MetaData()
+
+LEDGER = Table(
+    "slipway_ledger",
+    _METADATA,
+    # The place in the chain, from 1: two writers that saw the same end collide here, and one tries again.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("time_s", Double, nullable=False),
+    Column("model", String(256), nullable=False, index=True),
+    Column("action", String(32), nullable=False),
+    Column("alias", String(256), nullable=False),
+    Column("from_version", Integer),
+    Column("to_version", Integer, nullable=False),
+    Column("actor", String(256), nullable=False),
+    Column("origin", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("forced", Boolean, nullable=False),
+    Column("gate_report", Text),
+    Column("previous_digest", String(64), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False, unique=True),
+)
+
+LEASE = Table(
+    "slipway_lease",
+    _METADATA,
+    Column("key", String(256), primary_key=True),
+    Column("token", String(64), nullable=False),
+    Column("holder", String(256), nullable=False),
+    Column("host", String(256), nullable=False),
+    Column("process_space", String(256), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("acquired_s", Double, nullable=False),
+    Column("expires_s", Double, nullable=False),
+)
+
+
+def default_database_url(tracking_uri: str) -> str:
+    """SLIPWAY_DATABASE_URL, else `slipway.db` beside MLflow's SQLite file, else `slipway.db` in this folder.
+
+    The last one does not reach past this machine: where several machines promote, set SLIPWAY_DATABASE_URL on each.
+    """
+    named = os.environ.get(DATABASE_VARIABLE)
+    if named:
+        return named
+    if urlsplit(tracking_uri).scheme.startswith("sqlite"):
+        database = make_url(tracking_uri).database
+        if database and database != ":memory:":
+            return f"sqlite:///{os.path.join(os.path.dirname(database), 'slipway.db')}"  # noqa: PTH118, PTH120
+    return "sqlite:///slipway.db"
+
+
+def open_database(url: str) -> Engine:
+    """Connect, making the tables if they are missing.
+
+    Raises:
+        InputError: `url` is not a database's.
+        UnavailableError: it does not answer, or cannot be written.
+    """
+    # psycopg 3 by name: what a bare `postgresql://` means depends on SQLAlchemy's version.
+    url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    try:
+        parsed = make_url(url)
+        on_sqlite = parsed.get_backend_name() == "sqlite"
+        wait = {"timeout": _BUSY_S} if on_sqlite else {"connect_timeout": _CONNECT_S}
+        engine = create_engine(parsed, connect_args=wait)
+    except ArgumentError as exc:
+        raise InputError(
+            f"{DATABASE_VARIABLE}: expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE. Correct it."
+        ) from exc
+    except ImportError as exc:
+        raise InputError(
+            f"{DATABASE_VARIABLE}: the driver of {without_credentials(url)} is missing ({exc}). "
+            "For PostgreSQL: pip install 'psycopg[binary]'."
+        ) from exc
+    try:
+        _create_tables(engine)
+    except SQLAlchemyError as exc:
+        raise UnavailableError(
+            f"ledger database {without_credentials(url)}: {without_credentials(str(exc.__cause__ or exc))}. "
+            f"Make it reachable and writable, or set {DATABASE_VARIABLE} to another one."
+        ) from exc
+    return engine
+
+
+def _create_tables(engine: Engine) -> None:
+    try:
+        _create_missing(engine)
+    except DBAPIError:
+        # PostgreSQL's IF NOT EXISTS is not atomic: of two first starts at once, one fails and then finds the tables.
+        _create_missing(engine)
+
+
+def _create_missing(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for table in _METADATA.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+        for index in LEDGER.indexes:
+            index.create(connection, checkfirst=True)

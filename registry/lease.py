@@ -1,0 +1,142 @@
+"""One holder at a time, across processes and machines, for as long as it lives or until its time is up."""
+
+import contextlib
+import getpass
+import os
+import platform
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from registry.ledger import Ledger, database_errors
+from slipway.errors import ConflictError
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease that is held. `check` before each step that must not happen twice."""
+
+    ledger: Ledger
+    key: str
+    token: str
+
+    def check(self) -> None:
+        """Return if the lease is still ours and its time is not up; else raise ConflictError."""
+        row = _read(self.ledger, self.key)
+        if row is None or row.token != self.token or row.expires_s <= self.ledger.clock():
+            raise ConflictError(
+                f"lease {self.key!r}: its time ran out before the work was done. "
+                "Look at `status`, then repeat the command."
+            )
+
+
+@contextlib.contextmanager
+def lease(ledger: Ledger, key: str, seconds: float) -> Iterator[Lease]:
+    """Hold `key` for at most `seconds`; released at the end of the block.
+
+    A lease is free when nobody holds it, when its time is up, or when its holder was a process of this machine that
+    is gone. Times are those of the holders' own clocks: give leases longer than clocks of the machines differ.
+
+    Raises:
+        ConflictError: somebody else holds it; it says who, where and since when.
+    """
+    held = _acquire(ledger, key, seconds)
+    try:
+        yield held
+    finally:
+        _release(held)
+
+
+def actor() -> str:
+    """The name to write into the ledger: MLflow's user if one is configured, else the system's."""
+    configured = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    if configured:
+        return configured
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        return f"uid {os.getuid()}"
+
+
+def _acquire(ledger: Ledger, key: str, seconds: float) -> Lease:
+    from sqlalchemy import false, insert, or_, update
+    from sqlalchemy.exc import IntegrityError as Duplicate
+
+    from registry.database import LEASE
+
+    now = ledger.clock()
+    token = secrets.token_hex(16)
+    values = {
+        "token": token,
+        "holder": actor(),
+        "host": platform.node(),
+        "process_space": _process_space(),
+        "pid": os.getpid(),
+        "acquired_s": now,
+        "expires_s": now + seconds,
+    }
+    with database_errors(ledger.engine):
+        with contextlib.suppress(Duplicate), ledger.engine.begin() as connection:
+            connection.execute(insert(LEASE).values(key=key, **values))
+            return Lease(ledger, key, token)
+        row = _read(ledger, key)
+        # The holder's token in the condition: whoever came between makes this update miss.
+        abandoned = LEASE.c.token == row.token if row is not None and _is_gone(row) else false()
+        free = (LEASE.c.key == key) & or_(LEASE.c.expires_s <= now, abandoned)
+        with ledger.engine.begin() as connection:
+            if connection.execute(update(LEASE).where(free).values(values)).rowcount == 1:
+                return Lease(ledger, key, token)
+    raise _held_by_another(key, row, now)
+
+
+def _release(held: Lease) -> None:
+    from sqlalchemy import delete
+
+    from registry.database import LEASE
+
+    with database_errors(held.ledger.engine), held.ledger.engine.begin() as connection:
+        connection.execute(delete(LEASE).where((LEASE.c.key == held.key) & (LEASE.c.token == held.token)))
+
+
+def _read(ledger: Ledger, key: str) -> Any:
+    from sqlalchemy import select
+
+    from registry.database import LEASE
+
+    with database_errors(ledger.engine), ledger.engine.connect() as connection:
+        return connection.execute(select(LEASE).where(LEASE.c.key == key)).one_or_none()
+
+
+def _held_by_another(key: str, row: Any, now: float) -> ConflictError:
+    if row is None:
+        return ConflictError(f"lease {key!r}: somebody else held it until this moment. Repeat the command.")
+    since = datetime.fromtimestamp(row.acquired_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return ConflictError(
+        f"lease {key!r}: {row.holder} holds it on {row.host}, process {row.pid}, since {since}. "
+        f"Wait for it (it is free in {max(row.expires_s - now, 0):.0f} s at the latest), "
+        "then look at `status` and decide anew."
+    )
+
+
+def _process_space() -> str:
+    """Where a process id means this process: the machine's boot and its process namespace; empty if unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _is_gone(row: Any) -> bool:
+    if not row.process_space or row.process_space != _process_space():
+        return False
+    try:
+        os.kill(row.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

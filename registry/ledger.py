@@ -1,0 +1,199 @@
+"""The history of what was live: append-only, each entry sealed over the one before it.
+
+The digests show that an entry was changed, removed from the middle or slipped in. An end that was cut off, or a ledger
+rewritten as a whole, they cannot show: for that, keep the last digest elsewhere.
+"""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from registry.mlflow_errors import without_credentials
+from slipway.errors import IntegrityError, UnavailableError
+from slipway.files import sha256_bytes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+GENESIS = "0" * 64
+_ATTEMPTS = 50
+
+# observed: the alias was found moved without an entry, by the UI or by a call that was killed.
+Action = Literal["promote", "rollback", "observed"]
+
+
+@dataclass(frozen=True)
+class NewEntry:
+    """One change of an alias, as the caller knows it."""
+
+    model: str
+    action: Action
+    alias: str
+    from_version: int | None
+    to_version: int
+    actor: str
+    origin: str  # what caused it: "command", "ui", ...
+    reason: str
+    forced: bool = False
+    gate_report: Mapping[str, Any] | None = None  # GateReport.as_dict()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry(NewEntry):
+    """A change as it is recorded."""
+
+    id: int  # place in the chain, from 1
+    time_s: float  # since the epoch
+    previous_digest: str
+    digest: str
+
+
+class Ledger:
+    """The ledger in one database. Its clock, seconds since the epoch, is passed in."""
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+        from registry.database import open_database
+
+        self.engine: Engine = open_database(url)
+        self.clock = clock
+
+    def __repr__(self) -> str:
+        return f"Ledger({self.engine.url.render_as_string(hide_password=True)!r})"
+
+    def append(self, new: NewEntry) -> LedgerEntry:
+        """Record a change behind the last entry, whatever other writers do at the same time."""
+        from sqlalchemy import insert
+        from sqlalchemy.exc import IntegrityError as Duplicate
+
+        from registry.database import LEDGER
+
+        with database_errors(self.engine):
+            for _ in range(_ATTEMPTS):
+                entry = self._next_entry(new)
+                row = dataclasses.asdict(entry)
+                row["gate_report"] = None if new.gate_report is None else _canonical(new.gate_report)
+                with contextlib.suppress(Duplicate), self.engine.begin() as connection:
+                    connection.execute(insert(LEDGER).values(row))
+                    return entry
+        raise UnavailableError(f"{self!r}: {_ATTEMPTS} other writers came first. Repeat the command.")
+
+    def _next_entry(self, new: NewEntry) -> LedgerEntry:
+        from sqlalchemy import select
+
+        from registry.database import LEDGER
+
+        with self.engine.connect() as connection:
+            last = connection.execute(
+                select(LEDGER.c.id, LEDGER.c.digest).order_by(LEDGER.c.id.desc()).limit(1)
+            ).one_or_none()
+        entry = LedgerEntry(
+            **{field.name: getattr(new, field.name) for field in dataclasses.fields(NewEntry)},
+            id=1 if last is None else last.id + 1,
+            time_s=self.clock(),
+            previous_digest=GENESIS if last is None else last.digest,
+            digest="",
+        )
+        return dataclasses.replace(entry, digest=digest_of(entry))
+
+    def entries(self, model: str | None = None) -> tuple[LedgerEntry, ...]:
+        """Every entry of a model, or all of them, oldest first."""
+        from sqlalchemy import select
+
+        from registry.database import LEDGER
+
+        query = select(LEDGER).order_by(LEDGER.c.id)
+        if model is not None:
+            query = query.where(LEDGER.c.model == model)
+        with database_errors(self.engine), self.engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return tuple(_from_row(dict(row)) for row in rows)
+
+    def verify_chain(self) -> int:
+        """Check every entry's digest and its link to the one before; return how many there are.
+
+        Raises:
+            IntegrityError: an entry is not what was appended; it names the entry.
+        """
+        previous = GENESIS
+        entries = self.entries()
+        for place, entry in enumerate(entries, start=1):
+            if entry.id != place:
+                raise IntegrityError(f"{self!r}: entry {place} is missing. Restore the ledger from its backup.")
+            if entry.previous_digest != previous or entry.digest != digest_of(entry):
+                raise IntegrityError(
+                    f"{self!r}: entry {place} ({entry.action} {entry.model} to version {entry.to_version}) "
+                    "is not the one that was appended. Restore the ledger from its backup."
+                )
+            previous = entry.digest
+        return len(entries)
+
+    def last(self, model: str, alias: str) -> LedgerEntry | None:
+        """The newest entry on an alias of a model."""
+        return next((entry for entry in reversed(self.entries(model)) if entry.alias == alias), None)
+
+    def champions(self, model: str, current: int | None = None) -> tuple[int, ...]:
+        """The champions that a rollback would go back through, oldest first, the present one last.
+
+        A promotion adds its version, a rollback drops everything above its own. `current`, what the alias says, counts
+        as promoted last if the ledger does not know of it.
+        """
+        stack: list[int] = []
+        for entry in self.entries(model):
+            if entry.alias != CHAMPION:
+                continue
+            if entry.from_version is not None:
+                _put_on_top(stack, entry.from_version)
+            if entry.action == "rollback" and entry.to_version in stack:
+                while stack[-1] != entry.to_version:
+                    stack.pop()
+            _put_on_top(stack, entry.to_version)
+        if current is not None:
+            _put_on_top(stack, current)
+        return tuple(stack)
+
+    def previous_champion(self, model: str, current: int | None = None) -> int | None:
+        """The champion before the present one; None if there was none."""
+        stack = self.champions(model, current)
+        return stack[-2] if len(stack) > 1 else None
+
+
+def _put_on_top(stack: list[int], version: int) -> None:
+    if not stack or stack[-1] != version:
+        stack.append(version)
+
+
+def digest_of(entry: LedgerEntry) -> str:
+    """SHA-256 over every field but the digest itself, so over the previous entry's digest too."""
+    fields = dataclasses.asdict(entry)
+    del fields["digest"]
+    return sha256_bytes(_canonical(fields).encode())
+
+
+def _canonical(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _from_row(row: dict[str, Any]) -> LedgerEntry:
+    report = row.pop("gate_report")
+    return LedgerEntry(**row, gate_report=None if report is None else json.loads(report))
+
+
+@contextlib.contextmanager
+def database_errors(engine: "Engine") -> Iterator[None]:
+    """Turn what the database raises into UnavailableError, without credentials."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        raise UnavailableError(
+            f"ledger database {engine.url.render_as_string(hide_password=True)}: "
+            f"{without_credentials(str(exc.__cause__ or exc))}. "
+            "Make it reachable and writable, then repeat the command."
+        ) from exc
