@@ -60,7 +60,7 @@ class Client(Protocol):
         """Answer for each encoded image (the bytes of a JPEG, PNG, BMP or GIF file), in order, in one request.
 
         Raises RejectedError where the server refuses the images, NotFoundError where it does not know the model, the
-        version or the label, UnavailableError where it does not answer, InputError where the model takes no such images.
+        version or the label, UnavailableError where it does not answer, InputError where the model takes no images.
         """
         ...
 

@@ -56,8 +56,8 @@ def _recognise(http: Http, name: str, label: str | None, version: int | None) ->
         return TensorFlowServingRest(http, name, label=label, version=version)
     if not answers_as_mlflow(http):
         raise InputError(
-            f"{http.address} answers neither as TensorFlow Serving (GET {path} gave HTTP {status.status}) nor as MLflow's "
-            "scoring server (GET /ping, /version). Pass a model server's --address, not a tracking server's."
+            f"{http.address} answers neither as TensorFlow Serving (GET {path} gave HTTP {status.status}) nor as "
+            "MLflow's scoring server (GET /ping, /version). Pass a model server's --address, not a tracking server's."
         )
     if label is not None or version is not None:
         raise InputError(

@@ -89,5 +89,6 @@ def _ask_one(client: Client, file: Path, content: bytes) -> Answer:
         return client.predict([content])[0]
     except RejectedError as error:
         raise InputError(
-            f"{file}: {error}; expected a whole JPEG, PNG, BMP or GIF. Leave it out or mend it."
+            f"{file}: {error}; expected a whole JPEG, PNG, BMP or GIF, within the server's limits. "
+            "Leave it out or mend it."
         ) from error

@@ -5,9 +5,10 @@ import re
 from collections.abc import Sequence
 
 from serving.client.answers import INPUT, Answer, RejectedError, answer_from_row
-from serving.client.http import Http
+from serving.client.http import Http, Response, one_line
 from slipway.errors import InputError, UnavailableError
 
+_RAISED = re.compile(r"^[\w.]*(?:Error|Exception): (.+)$", re.MULTILINE)
 _MLFLOW_VERSION = re.compile(rb'\s*"?\d+\.\d+[\w.+]*"?\s*')
 
 
@@ -24,7 +25,7 @@ class MlflowScoring:
         response = self._http.post("/invocations", {"dataframe_records": records})
         address = str(self._http.address)
         if 400 <= response.status < 500:
-            raise RejectedError(f"{address} refused it: {response.message}")
+            raise RejectedError(f"{address} refused it: {_reason(response)}")
         if response.status != 200:
             raise UnavailableError(
                 f"{address} failed with HTTP {response.status}: {response.message}; expected a prediction. "
@@ -50,3 +51,12 @@ def answers_as_mlflow(http: Http) -> bool:
         return False
     response = http.get("/version")
     return response.status == 200 and _MLFLOW_VERSION.fullmatch(response.body) is not None
+
+
+def _reason(response: Response) -> str:
+    """Why the model refused: MLflow puts it behind a print of the data, or at the end of a stack trace."""
+    document = response.document
+    fields = document if isinstance(document, dict) else {}
+    _, found, error = str(fields.get("message", "")).rpartition("\nError: ")
+    raised = _RAISED.findall(str(fields.get("stack_trace", "")))
+    return one_line(error) if found else one_line(raised[-1]) if raised else response.message

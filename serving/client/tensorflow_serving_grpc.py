@@ -26,6 +26,7 @@ from serving.wire.tensors import to_numpy, to_proto
 from slipway.errors import InputError, NotFoundError, UnavailableError
 
 _UNLIMITED = -1
+_TOO_LARGE = "larger than max"  # RESOURCE_EXHAUSTED by a server's limit on a message, not by its load
 # Servers are called directly, as over HTTP: a proxy in the environment is not meant for them.
 _OPTIONS = (
     ("grpc.max_send_message_length", _UNLIMITED),
@@ -111,7 +112,7 @@ class TensorFlowServingGrpc:
             )
         if "Serving signature name" in message or code is grpc.StatusCode.FAILED_PRECONDITION:
             return missing_signature(self.name, str(self._address), message)
-        if code in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE}:
+        if code in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE} or _TOO_LARGE in message:
             return RejectedError(f"{self._address} refused it: {message}")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return UnavailableError(

@@ -13,7 +13,7 @@ _VERSION_HEADER = "x-slipway-version"
 
 
 class TensorFlowServingRest:
-    """A Client over REST. Answers name their version where the server says it in a header, or where it was asked for."""
+    """A Client over REST. Answers name their version if the server says it in a header, or if it was asked for."""
 
     def __init__(self, http: Http, name: str, *, label: str | None, version: int | None) -> None:
         self.name = name

@@ -1,6 +1,6 @@
 """What can serve a published model: one file and one row for each, behind a Protocol of three methods.
 
-A target says which process to start and whether it is ready; `serving.targets.process` starts and ends it, alike for all.
+A target says which process to start and whether it is ready; `serving.targets.process` starts and ends it.
 """
 
 from collections.abc import Mapping

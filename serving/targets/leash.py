@@ -1,7 +1,7 @@
 """Become the command that follows, on a leash: on Linux the kernel ends it when the process that started it dies.
 
-Run by its path, as `python leash.py PARENT_PID COMMAND ...`. It is a program rather than a `preexec_fn`: code between fork
-and exec may deadlock in a process with threads, and every process with TensorFlow or gRPC has some.
+Run by its path, as `python leash.py PARENT_PID COMMAND ...`. It is a program rather than a `preexec_fn`: code between
+fork and exec may deadlock in a process with threads, and every process with TensorFlow or gRPC has some.
 """
 
 import ctypes
