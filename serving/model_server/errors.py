@@ -1,0 +1,49 @@
+"""What a request may fail with: a canonical code, as TensorFlow Serving gives it, and its HTTP status."""
+
+from serving.wire.status_pb2 import Code
+
+_HTTP_STATUS: dict[int, int] = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.UNAUTHENTICATED: 401,
+}
+
+
+class ServingError(Exception):
+    """A request, or a load, that failed; `code` is canonical, the text goes to the client."""
+
+    def __init__(self, code: Code.ValueType, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def http_status(self) -> int:
+        """The status that TensorFlow Serving answers for the code; 500 for the unexpected ones."""
+        return _HTTP_STATUS.get(self.code, 500)
+
+
+def invalid_argument(message: str) -> ServingError:
+    """The request itself is wrong."""
+    return ServingError(Code.INVALID_ARGUMENT, message)
+
+
+def not_found(message: str) -> ServingError:
+    """Nothing of that name, version or state."""
+    return ServingError(Code.NOT_FOUND, message)
+
+
+def failed_precondition(message: str) -> ServingError:
+    """Right in itself, but not in the server's present state."""
+    return ServingError(Code.FAILED_PRECONDITION, message)

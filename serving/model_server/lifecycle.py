@@ -1,0 +1,246 @@
+"""The versions of one model: loading, labels, unloading, and which of them answers a request.
+
+A version that is no longer wanted goes only when a wanted one is AVAILABLE and no label holds it, so that a change,
+or a version that fails to load, never leaves a request without an answer.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from serving.model_server.config import ModelSettings
+from serving.model_server.errors import ServingError
+from serving.model_server.runtimes import LoadRuntime
+from serving.model_server.source import VersionDirectory, find_versions
+from serving.model_server.version import Lease, State, Version
+from serving.wire.status_pb2 import Code
+from slipway.errors import IntegrityError, SlipwayError
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadRules:
+    """How every version is loaded."""
+
+    load: LoadRuntime
+    retries: int = 5
+    retry_interval_s: float = 60.0
+    labels_may_wait: bool = False  # a new label may name a version that is not available yet
+    clock: Callable[[], float] = time.monotonic
+
+
+class ServedModel:
+    """The versions of one model. Every method may be called from any thread."""
+
+    def __init__(self, settings: ModelSettings, rules: LoadRules) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._rules = rules
+        self._changed = threading.Condition()
+        self._versions: dict[int, Version] = {}
+        self._wanted: Mapping[int, VersionDirectory] = {}
+        self._labels: dict[str, int] = {}
+        self._unload_all = False
+        self._retired = False
+        self._complaint = ""
+
+    @property
+    def settings(self) -> ModelSettings:
+        """What was last asked of this model."""
+        return self._settings
+
+    @property
+    def retired(self) -> bool:
+        """Whether the config no longer lists it."""
+        return self._retired
+
+    def configure(self, settings: ModelSettings) -> None:
+        """Serve as `settings` say from now on, and look for the versions."""
+        with self._changed:
+            self._settings, self._retired = settings, False
+        self.look()
+
+    def retire(self) -> None:
+        """Unload every version: the config no longer lists this model."""
+        with self._changed:
+            self._retired, self._unload_all, self._wanted = True, True, {}
+            self._labels.clear()
+            self._settle()
+
+    def look(self) -> None:
+        """Compare the base path with what is loaded, and start what makes them agree."""
+        if self._retired:
+            return
+        settings = self._settings
+        try:
+            present = find_versions(settings.base_path)
+        except OSError as error:
+            self._complain(f"base path cannot be listed ({error}); its versions stay as they are")
+            return
+        wanted = settings.policy.choose(present)
+        if not present:
+            self._complain(f"no versions below {settings.base_path}; nothing is served until there is one")
+        elif not wanted:
+            self._complain(f"none of the versions asked for is below {settings.base_path}; those loaded stay")
+        else:
+            self._complaint = ""
+        with self._changed:
+            self._wanted = {number: present[number] for number in wanted}
+            self._unload_all = not present
+            self._settle()
+
+    def acquire(self, number: int | None = None) -> Lease | None:
+        """A lease on that version, or on the highest one, in one step with choosing it; None if not AVAILABLE."""
+        with self._changed:
+            if number is None:
+                number = max(self._available(), default=None)
+            version = self._versions.get(number) if number is not None else None
+            if version is None or version.state != State.AVAILABLE:
+                return None
+            return Lease.take(self.name, version, self._changed)
+
+    def acquire_labelled(self, label: str, *, or_highest: bool = False) -> Lease | None:
+        """A lease on the version that bears the label; `or_highest`: else on the highest. None if not AVAILABLE."""
+        with self._changed:
+            lease = self.acquire(self._labels[label]) if label in self._labels else None
+            return self.acquire() if lease is None and or_highest else lease
+
+    def labelled(self, label: str) -> int | None:
+        """The number of the version that bears the label."""
+        with self._changed:
+            return self._labels.get(label)
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """The labels in effect."""
+        with self._changed:
+            return dict(self._labels)
+
+    def versions(self) -> tuple[Version, ...]:
+        """Every version that there is or was, highest first; a snapshot to read from."""
+        with self._changed:
+            return tuple(self._versions[number] for number in sorted(self._versions, reverse=True))
+
+    def is_available(self, number: int | None = None) -> bool:
+        """Whether that version, or any, is AVAILABLE."""
+        with self._changed:
+            available = self._available()
+            return number in available if number is not None else bool(available)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until a version is AVAILABLE, or every wanted one has failed; whether one is AVAILABLE."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._available() or self._all_failed(), timeout_s)
+            return bool(self._available())
+
+    def _available(self) -> list[int]:
+        return [number for number, version in self._versions.items() if version.state == State.AVAILABLE]
+
+    def _all_failed(self) -> bool:
+        found = [self._versions.get(number) for number in self._wanted]
+        return all(version is not None and version.failure is not None for version in found)
+
+    def _settle(self) -> None:
+        self._want()
+        self._load_next()
+        self._move_labels()
+        self._unload_replaced()
+        self._changed.notify_all()
+
+    def _want(self) -> None:
+        for number, directory in self._wanted.items():
+            version = self._versions.get(number)
+            if version is None:
+                self._versions[number] = Version(number, directory)
+            elif version.state == State.END and self._may_load(version, directory):
+                failures = version.failures if version.directory == directory else 0
+                self._versions[number] = Version(number, directory, failures=failures)
+        for number, version in list(self._versions.items()):
+            if version.state == State.START and number not in self._wanted:
+                del self._versions[number]
+
+    def _may_load(self, version: Version, directory: VersionDirectory) -> bool:
+        if version.failure is None or version.directory != directory:
+            return True
+        # The same bytes would fail the same check again.
+        final = version.failure.code == Code.DATA_LOSS or version.failures > self._rules.retries
+        return not final and self._rules.clock() - version.failed_at >= self._rules.retry_interval_s
+
+    def _load_next(self) -> None:
+        """One at a time for each model, the highest first; models load beside each other."""
+        if any(version.state == State.LOADING for version in self._versions.values()):
+            return
+        waiting = [number for number, version in self._versions.items() if version.state == State.START]
+        if waiting:
+            version = self._versions[max(waiting)]
+            version.state = State.LOADING
+            _LOG.info("%s/%d LOADING from %s", self.name, version.number, version.directory.path)
+            threading.Thread(target=self._load, args=(version,), name=f"load-{self.name}", daemon=True).start()
+
+    def _load(self, version: Version) -> None:
+        started = self._rules.clock()
+        failure, runtime = None, None
+        try:
+            runtime = self._rules.load(version.directory.path)
+        except Exception as error:  # noqa: BLE001  whatever a load raises is that version's failure, never the server's
+            failure = _failure(error, version)
+        with self._changed:
+            if failure is not None:
+                version.fail(failure, self._rules.clock())
+                _LOG.error("%s/%d END: %s", self.name, version.number, failure)
+            else:
+                version.runtime, version.state = runtime, State.AVAILABLE
+                took_s = self._rules.clock() - started
+                _LOG.info("%s/%d AVAILABLE after %.1f s", self.name, version.number, took_s)
+            self._settle()
+
+    def _move_labels(self) -> None:
+        desired = {} if self._retired else self._settings.labels
+        for label in self._labels.keys() - desired.keys():
+            del self._labels[label]
+        for label, number in desired.items():
+            may_wait = self._rules.labels_may_wait and label not in self._labels
+            if self._labels.get(label) != number and (may_wait or number in self._available()):
+                self._labels[label] = number
+                _LOG.info("%s/%d bears label %s", self.name, number, label)
+
+    def _unload_replaced(self) -> None:
+        available = self._available()
+        if not self._unload_all and not any(number in self._wanted for number in available):
+            return
+        held = () if self._unload_all else self._labels.values()
+        for number in available:
+            if number not in self._wanted and number not in held:
+                version = self._versions[number]
+                version.state = State.UNLOADING
+                _LOG.info("%s/%d UNLOADING", self.name, number)
+                threading.Thread(target=self._unload, args=(version,), name=f"unload-{self.name}", daemon=True).start()
+
+    def _unload(self, version: Version) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not version.uses)
+            runtime, version.runtime = version.runtime, None
+        if runtime is not None:
+            runtime.close()
+        with self._changed:
+            version.state = State.END
+            _LOG.info("%s/%d END", self.name, version.number)
+            self._settle()
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            self._complaint = complaint
+            _LOG.warning("%s: %s", self.name, complaint)
+
+
+def _failure(error: Exception, version: Version) -> ServingError:
+    if isinstance(error, ServingError):
+        return error
+    if isinstance(error, SlipwayError):
+        code = Code.DATA_LOSS if isinstance(error, IntegrityError) else Code.FAILED_PRECONDITION
+        return ServingError(code, str(error))
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return ServingError(Code.INTERNAL, f"{version.directory.path}: cannot be loaded: {reason}")

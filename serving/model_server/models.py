@@ -1,0 +1,138 @@
+"""All models of the server: the config in effect, and which version a request goes to."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+
+from serving.model_server.config import ModelSettings
+from serving.model_server.errors import ServingError, failed_precondition, invalid_argument, not_found
+from serving.model_server.lifecycle import LoadRules, ServedModel
+from serving.model_server.version import Lease, Version
+from serving.wire.model_pb2 import ModelSpec
+from serving.wire.status_pb2 import Code
+
+_RELOAD_TIMEOUT_S = 600.0
+
+
+class Models:
+    """The models that are served. Every method may be called from any thread."""
+
+    def __init__(self, rules: LoadRules, default_label: str = "") -> None:
+        self._rules = rules
+        self._default_label = default_label
+        self._models: dict[str, ServedModel] = {}
+        self._config_lock = threading.Lock()
+
+    def configure(self, settings: Iterable[ModelSettings]) -> None:
+        """Replace the whole config: add, change and retire models. Labels follow when their versions are AVAILABLE."""
+        with self._config_lock:
+            self._configure(tuple(settings))
+
+    def reload(self, settings: Iterable[ModelSettings]) -> None:
+        """As TensorFlow Serving's HandleReloadConfigRequest: new models are awaited, then all labels move, or none.
+
+        ServingError UNKNOWN if a new model does not come up, FAILED_PRECONDITION if a label's version is not
+        available; the rest of the config is then in effect all the same.
+        """
+        with self._config_lock:
+            wanted = tuple(settings)
+            new = [model.name for model in wanted if not self._serves(model.name)]
+            self._configure(replace(model, labels=self._labels(model.name)) for model in wanted)
+            failed = [name for name in new if not self._models[name].wait(_RELOAD_TIMEOUT_S)]
+            if failed:
+                raise ServingError(Code.UNKNOWN, f"Some models did not become available: {{{', '.join(failed)}}}")
+            for model in wanted:
+                self._check_labels(model)
+            self._configure(wanted)
+
+    def look(self) -> None:
+        """Look for new versions of every model."""
+        for model in list(self._models.values()):
+            model.look()
+
+    def acquire(self, spec: ModelSpec) -> Lease:
+        """A lease on the version that a request for `spec` goes to; ServingError, as TensorFlow Serving's, if none.
+
+        Without version or label: the one that bears the default label if there is one, else the highest AVAILABLE.
+        """
+        if not spec.name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        model = self._models.get(spec.name)
+        choice = spec.WhichOneof("version_choice")
+        if choice == "version_label":
+            number = self._labelled(model, spec.version_label)
+            lease = model.acquire_labelled(spec.version_label) if model else None
+            wanted = f"Specific({spec.name}, {number})"
+        elif choice == "version":
+            lease = model.acquire(spec.version.value) if model else None
+            wanted = f"Specific({spec.name}, {spec.version.value})"
+        else:
+            lease = model.acquire_labelled(self._default_label, or_highest=True) if model else None
+            wanted = f"Latest({spec.name})"
+        if lease is None:
+            raise not_found(f"Servable not found for request: {wanted}")
+        return lease
+
+    def versions(self, spec: ModelSpec) -> tuple[Version, ...]:
+        """The versions that GetModelStatus reports for `spec`, highest first; ServingError if there is none."""
+        if not spec.name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        model = self._models.get(spec.name)
+        found = model.versions() if model else ()
+        choice = spec.WhichOneof("version_choice")
+        if choice is None:
+            if not found:
+                raise not_found(f"Could not find any versions of model {spec.name}")
+            return found
+        number = self._labelled(model, spec.version_label) if choice == "version_label" else spec.version.value
+        found = tuple(version for version in found if version.number == number)
+        if not found:
+            raise not_found(f"Could not find version {number} of model {spec.name}")
+        return found
+
+    def names(self) -> tuple[str, ...]:
+        """The models that the config lists, sorted."""
+        return tuple(sorted(name for name, model in list(self._models.items()) if not model.retired))
+
+    def labels(self, name: str) -> dict[str, int]:
+        """The labels in effect of a model."""
+        return self._labels(name)
+
+    def ready(self) -> bool:
+        """Whether there are models and each has a version AVAILABLE."""
+        names = self.names()
+        return bool(names) and all(self._models[name].is_available() for name in names)
+
+    def _configure(self, settings: Iterable[ModelSettings]) -> None:
+        listed = set()
+        for wanted in settings:
+            listed.add(wanted.name)
+            model = self._models.get(wanted.name)
+            if model is None:
+                model = self._models[wanted.name] = ServedModel(wanted, self._rules)
+            model.configure(wanted)
+        for name, model in self._models.items():
+            if name not in listed and not model.retired:
+                model.retire()
+
+    def _serves(self, name: str) -> bool:
+        return name in self._models and not self._models[name].retired
+
+    def _labels(self, name: str) -> dict[str, int]:
+        return self._models[name].labels if name in self._models else {}
+
+    def _labelled(self, model: ServedModel | None, label: str) -> int:
+        number = model.labelled(label) if model else None
+        if number is None:
+            raise invalid_argument(f"Unrecognized servable version label: {label}")
+        return number
+
+    def _check_labels(self, settings: ModelSettings) -> None:
+        current = self._labels(settings.name)
+        for label, number in settings.labels.items():
+            may_wait = self._rules.labels_may_wait and current.get(label, number) == number
+            if not may_wait and not self._models[settings.name].is_available(number):
+                raise failed_precondition(
+                    f"Request to assign label to version {number} of model {settings.name}, "
+                    "which is not currently available for inference"
+                )

@@ -1,0 +1,42 @@
+"""Version directories below a base path, and what tells one apart from another of the same number."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_INT64 = range(2**63)
+_TELLING = ("", "saved_model.pb", "variables", "variables/variables.index")
+
+
+@dataclass(frozen=True)
+class VersionDirectory:
+    """A directory whose name is a version's number. `identity` changes when it, or its SavedModel, is replaced."""
+
+    path: Path
+    identity: tuple[tuple[int, int, int], ...]
+
+
+def find_versions(base_path: Path) -> dict[int, VersionDirectory]:
+    """The version directories below `base_path`, by number; OSError if it cannot be listed.
+
+    As TensorFlow Serving has it, any directory whose name is a number counts, complete or not.
+    """
+    versions: dict[int, VersionDirectory] = {}
+    with os.scandir(base_path) as entries:
+        for entry in entries:
+            if entry.name.isascii() and entry.name.isdigit() and int(entry.name) in _INT64 and entry.is_dir():
+                path = Path(entry.path)
+                versions[int(entry.name)] = VersionDirectory(path, _identity(path))
+    return versions
+
+
+def _identity(path: Path) -> tuple[tuple[int, int, int], ...]:
+    telling = []
+    for name in _TELLING:
+        try:
+            status = (path / name).stat()
+        except OSError:
+            telling.append((0, 0, 0))
+        else:
+            telling.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    return tuple(telling)

@@ -1,0 +1,69 @@
+"""One version of a model, and the lease that keeps it loaded while a request uses it."""
+
+import threading
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from serving.model_server.errors import ServingError
+from serving.model_server.runtimes import Runtime
+from serving.model_server.source import VersionDirectory
+from serving.wire.get_model_status_pb2 import ModelVersionStatus
+
+State = ModelVersionStatus.State
+
+
+@dataclass
+class Version:
+    """Guarded by its model's lock. `uses` counts the leases; a runtime is there from AVAILABLE to UNLOADING."""
+
+    number: int
+    directory: VersionDirectory
+    state: State.ValueType = State.START
+    failure: ServingError | None = None
+    failures: int = 0
+    failed_at: float = 0.0
+    runtime: Runtime | None = None
+    uses: int = 0
+
+    def fail(self, failure: ServingError, now: float) -> None:
+        """The load ended in `failure`."""
+        self.state, self.failure, self.failed_at = State.END, failure, now
+        self.failures += 1
+
+    def status(self) -> ModelVersionStatus:
+        """As GetModelStatus reports it."""
+        status = ModelVersionStatus(version=self.number, state=self.state)
+        if self.failure is not None:
+            status.status.error_code = self.failure.code
+            status.status.error_message = self.failure.message
+        return status
+
+
+@dataclass
+class Lease:
+    """The right to run a version until the `with` block ends; the version stays loaded so long."""
+
+    model: str
+    number: int
+    runtime: Runtime
+    _version: Version
+    _changed: threading.Condition = field(repr=False)
+
+    @classmethod
+    def take(cls, model: str, version: Version, changed: threading.Condition) -> "Lease":
+        """A lease on an AVAILABLE version; the caller holds its model's lock."""
+        assert version.runtime is not None
+        version.uses += 1
+        return cls(model, version.number, version.runtime, version, changed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._version.uses -= 1
+            if not self._version.uses and self._version.state == State.UNLOADING:
+                self._changed.notify_all()
