@@ -1,10 +1,11 @@
 """The one image decoder, as operations of a TensorFlow graph: training, `predict` and serving all run it.
 
-JPEG (grey, RGB, CMYK, YCCK), PNG (every colour type and depth), GIF (first frame) and BMP (1, 4, 8, 24, 32 bits) become
-RGB. Alpha is dropped, not blended; of 16 bits the upper 8 are kept; EXIF rotation is ignored. An image's size is read from
-its header and held against a limit before anything of that size is allocated.
+JPEG (grey, RGB, CMYK, YCCK), PNG (every colour type and depth), GIF (first frame) and BMP (1, 4, 8, 24, 32 bits)
+become RGB. Alpha is dropped, not blended; of 16 bits the upper 8 are kept; EXIF rotation is ignored. An image's size is
+read from its header and held against a limit before anything of that size is allocated.
 """
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ _LARGEST_SIDE = 2**31 - 1  # so that height times width fits an int64 whatever a
 def decode(image_bytes: "tf.Tensor", max_pixels: int = MAX_PIXELS) -> "tf.Tensor":
     """uint8 [H, W, 3], RGB, from one encoded image (a scalar string tensor).
 
-    Running it raises InvalidArgumentError for data in another format, damaged or truncated data, and for an image of more
-    than `max_pixels` pixels ("image has 900000000 pixels, over the limit of 50000000").
+    Running it raises InvalidArgumentError for data in another format, damaged or truncated data, and for an image of
+    more than `max_pixels` pixels ("image has 900000000 pixels, over the limit of 50000000").
     """
     import tensorflow as tf
 
@@ -52,8 +53,8 @@ def decode(image_bytes: "tf.Tensor", max_pixels: int = MAX_PIXELS) -> "tf.Tensor
 def decode_and_resize(image_bytes: "tf.Tensor", size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> "tf.Tensor":
     """float32 [H, W, 3], RGB, 0 to 255, where (H, W) is `size`, from one encoded image (a scalar string tensor).
 
-    The whole picture is stretched to `size`, bilinear, half-pixel centres, without antialiasing; its aspect ratio is not
-    kept. Raises as `decode` does.
+    The whole picture is stretched to `size`, bilinear, half-pixel centres, without antialiasing; its aspect ratio is
+    not kept. Raises as `decode` does.
     """
     import tensorflow as tf
 
@@ -62,7 +63,7 @@ def decode_and_resize(image_bytes: "tf.Tensor", size: tuple[int, int], max_pixel
 
 
 def decode_batch(image_bytes: "tf.Tensor", size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> "tf.Tensor":
-    """float32 [N, H, W, 3], RGB, 0 to 255, from encoded images (string [N], N from 0); each as `decode_and_resize` has it."""
+    """float32 [N, H, W, 3], RGB, 0 to 255, from encoded images (string [N]; N may be 0), as `decode_and_resize`."""
     import tensorflow as tf
 
     return tf.map_fn(
@@ -70,6 +71,16 @@ def decode_batch(image_bytes: "tf.Tensor", size: tuple[int, int], max_pixels: in
         image_bytes,
         fn_output_signature=tf.TensorSpec((*size, 3), tf.float32),
     )
+
+
+def decoding_fault(error: Exception) -> str:
+    """What an error of these functions says about the image, in a few words and without the graph's own."""
+    first_line = re.sub(r"\{\{.*?\}\} *", "", str(error).partition("\n")[0])
+    if ours := re.search(r"assertion failed: \[(.*)\]", first_line):
+        return ours[1]
+    if known := re.search(r"\b(JPEG|PNG|GIF)\b", first_line):
+        return f"{known[1]} data is damaged or truncated"
+    return first_line
 
 
 def _decode_jpeg(image_bytes: Any, max_pixels: int) -> Any:
@@ -120,7 +131,7 @@ def _decode_gif(image_bytes: Any, header: Any, max_pixels: int) -> Any:
 
 
 def _decode_bmp(image_bytes: Any, header: Any, max_pixels: int) -> Any:
-    """Uncompressed BMPs. TensorFlow's own decoder returns palette indices as if they were grey, and reads no 1 or 4 bits."""
+    """Uncompressed BMPs. TensorFlow's own decoder takes palette indices for grey, and reads no 1 or 4 bits."""
     import tensorflow as tf
 
     offset, info_bytes, width, signed_height = (_little_endian(header[i : i + 4]) for i in (10, 14, 18, 22))
@@ -183,7 +194,7 @@ def _limit_pixels(height: Any, width: Any, max_pixels: int) -> Any:
 
 
 def _require(condition: Any, message: list[Any]) -> Any:
-    """An operation that raises InvalidArgumentError with the joined `message` (strings and integer tensors) unless true."""
+    """An operation that raises InvalidArgumentError with `message` (strings and integer tensors) unless true."""
     import tensorflow as tf
 
     texts = [part if isinstance(part, str) else tf.strings.as_string(part) for part in message]

@@ -1,0 +1,124 @@
+"""A dataset: records in three splits, with a digest that says whether two evaluations saw the same images."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.checks import check_classes, check_identical, check_labels
+from pipeline.data.config import DataConfig
+from pipeline.data.inspection import inspect
+from pipeline.data.problems import Problem, describe
+from pipeline.data.sources import list_source, shown
+from pipeline.data.splits import SPLITS, split_by_content
+from slipway.errors import InputError
+from slipway.files import sha256_bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """One usable image: `path` as its source names it, `file` where it is, `class_id` its place in the labels."""
+
+    path: str
+    file: Path
+    class_id: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Validated images, each in one split, sorted by path.
+
+    source, place: as the user gave it, and the folder or the CSV file that it stands for.
+    labels: class names, sorted; a record's `class_id` counts in them.
+    digest: hex SHA-256 over every image's path, content and label, whatever the split.
+    rotated: images that carry an EXIF rotation, which the decoder ignores.
+    skipped: the bad images that were left out.
+    max_pixels: the limit under which the images were validated.
+    """
+
+    source: str
+    place: Path
+    labels: tuple[str, ...]
+    train: tuple[Record, ...]
+    validation: tuple[Record, ...]
+    test: tuple[Record, ...]
+    digest: str
+    rotated: int
+    skipped: tuple[Problem, ...]
+    max_pixels: int
+
+    def split_digest(self, split: str) -> str:
+        """Hex SHA-256 over the images of `split` ("train", "validation" or "test"): path, content and label."""
+        return _digest(getattr(self, split), self.labels)
+
+    def summary(self) -> str:
+        """One line for a person: images, classes, splits, and what is to be known about them."""
+        sizes = {split: len(getattr(self, split)) for split in SPLITS}
+        parts = [
+            f"{sum(sizes.values()):,} images of {len(self.labels)} classes: "
+            + ", ".join(f"{size:,} {split}" for split, size in sizes.items())
+        ]
+        if self.rotated:
+            parts.append(f"{self.rotated:,} carry an EXIF rotation, which is ignored")
+        if self.skipped:
+            parts.append(f"{len(self.skipped):,} bad images skipped")
+        return "; ".join(parts)
+
+
+def load_dataset(config: DataConfig, workdir: Path) -> Dataset:
+    """List, open, check and split the images of `config.source`; embedded data is written below `workdir` first.
+
+    Raises InputError that lists every problem of the source with its place.
+    """
+    listing = list_source(config.source, workdir)
+    inspections = inspect(listing.candidates, config.max_pixels)
+    opened = list(zip(listing.candidates, inspections, strict=True))
+    bad = [problem for problem in listing.problems if problem.skippable] + [
+        Problem(shown(candidate.path), inspection.fault, skippable=True)
+        for candidate, inspection in opened
+        if inspection.fault
+    ]
+    counted = [
+        (candidate, inspection.sha256)
+        for candidate, inspection in opened
+        if not (inspection.fault and config.skip_bad_images)
+    ]
+    problems = [
+        *(problem for problem in listing.problems if not problem.skippable),
+        *check_labels(listing.labels),
+        *check_classes(listing.labels, counted, config.source),
+        *check_identical(counted),
+        *([] if config.skip_bad_images else bad),
+    ]
+    if problems:
+        raise InputError(describe(problems, config.source, workdir))
+    by_content = split_by_content(
+        ((digest, candidate.label) for candidate, digest in counted),
+        config.validation_fraction,
+        config.test_fraction,
+        config.split_seed,
+    )
+    labels = tuple(sorted(listing.labels))
+    class_ids = {label: class_id for class_id, label in enumerate(labels)}
+    splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
+    for candidate, digest in sorted(counted, key=lambda content: content[0].path):
+        record = Record(candidate.path, candidate.file, class_ids[candidate.label], digest)
+        splits[candidate.split or by_content[digest]].append(record)
+    return Dataset(
+        source=config.source,
+        place=listing.place,
+        labels=labels,
+        train=tuple(splits["train"]),
+        validation=tuple(splits["validation"]),
+        test=tuple(splits["test"]),
+        digest=_digest((record for split in splits.values() for record in split), labels),
+        rotated=sum(inspection.rotated for inspection in inspections),
+        skipped=tuple(bad),
+        max_pixels=config.max_pixels,
+    )
+
+
+def _digest(records: Iterable[Record], labels: tuple[str, ...]) -> str:
+    lines = sorted(json.dumps([record.path, record.sha256, labels[record.class_id]]) for record in records)
+    return sha256_bytes("\n".join(lines).encode())

@@ -1,0 +1,33 @@
+"""The dataset as MLflow records it."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pipeline.data.splits import SPLITS
+
+if TYPE_CHECKING:
+    from mlflow.data.dataset import Dataset as MlflowDataset
+
+    from pipeline.data.dataset import Dataset
+
+_DIGEST_CHARACTERS = 36  # MLflow takes no longer digest
+
+
+def mlflow_dataset(dataset: "Dataset") -> "MlflowDataset":
+    """For `mlflow.log_input`: name, place, sizes, and the first 36 characters of the dataset's digest."""
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.data.sources import LocalArtifactDatasetSource
+    from mlflow.types import ColSpec, DataType, Schema
+
+    class ImageDataset(MetaDataset):  # type: ignore[misc]
+        def to_dict(self) -> dict[str, Any]:
+            profile = {split: len(getattr(dataset, split)) for split in SPLITS}
+            profile |= {"classes": len(dataset.labels), "rotated": dataset.rotated, "skipped": len(dataset.skipped)}
+            return {**super().to_dict(), "profile": json.dumps(profile)}
+
+    return ImageDataset(
+        LocalArtifactDatasetSource(str(dataset.place)),
+        name=dataset.place.stem,
+        digest=dataset.digest[:_DIGEST_CHARACTERS],
+        schema=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "label")]),
+    )
