@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from pipeline.data.listing import Candidate, shown
 from pipeline.data.problems import Problem
-from pipeline.data.sources import Candidate, shown
 from pipeline.data.splits import SPLITS
 
 _LONGEST_LABEL = 200
@@ -66,7 +66,7 @@ def check_identical(images: Iterable[Content]) -> list[Problem]:
 
 def _class_fault(members: Sequence[Content]) -> str | None:
     if not members:
-        return "has no images; expected at least 3, one for each split. Add images or remove the class."
+        return "has no usable image; expected at least 3, one for each split. Add images or remove the class."
     if any(candidate.split for candidate, _ in members):
         absent = [split for split in SPLITS if split not in {candidate.split for candidate, _ in members}]
         if absent:
@@ -75,7 +75,7 @@ def _class_fault(members: Sequence[Content]) -> str | None:
     distinct = len({digest or candidate.path for candidate, digest in members})
     if distinct < len(SPLITS):
         return (
-            f"has {distinct} different image{'s'[: distinct != 1]}; expected at least 3, one for each split. "
+            f"has {distinct} different usable image{'s'[: distinct != 1]}; expected at least 3, one for each split. "
             "Add images or remove the class."
         )
     return None

@@ -1,15 +1,16 @@
 """A dataset: records in three splits, with a digest that says whether two evaluations saw the same images."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.checks import check_classes, check_identical, check_labels
+from pipeline.data.checks import Content, check_classes, check_identical, check_labels
 from pipeline.data.config import DataConfig
-from pipeline.data.inspection import inspect
+from pipeline.data.inspection import Inspection, inspect
+from pipeline.data.listing import Listing, shown
 from pipeline.data.problems import Problem, describe
-from pipeline.data.sources import list_source, shown
+from pipeline.data.sources import list_source
 from pipeline.data.splits import SPLITS, split_by_content
 from slipway.errors import InputError
 from slipway.files import sha256_bytes
@@ -69,56 +70,65 @@ class Dataset:
 def load_dataset(config: DataConfig, workdir: Path) -> Dataset:
     """List, open, check and split the images of `config.source`; embedded data is written below `workdir` first.
 
-    Raises InputError that lists every problem of the source with its place.
+    Raises InputError that names every problem of the source and its place.
     """
     listing = list_source(config.source, workdir)
     inspections = inspect(listing.candidates, config.max_pixels)
-    opened = list(zip(listing.candidates, inspections, strict=True))
-    bad = [problem for problem in listing.problems if problem.skippable] + [
-        Problem(shown(candidate.path), inspection.fault, skippable=True)
-        for candidate, inspection in opened
-        if inspection.fault
-    ]
-    counted = [
+    bad = _bad_images(listing, inspections)
+    contents = [
         (candidate, inspection.sha256)
-        for candidate, inspection in opened
+        for candidate, inspection in zip(listing.candidates, inspections, strict=True)
         if not (inspection.fault and config.skip_bad_images)
     ]
     problems = [
         *(problem for problem in listing.problems if not problem.skippable),
         *check_labels(listing.labels),
-        *check_classes(listing.labels, counted, config.source),
-        *check_identical(counted),
+        *check_classes(listing.labels, contents, config.source),
+        *check_identical(contents),
         *([] if config.skip_bad_images else bad),
     ]
     if problems:
         raise InputError(describe(problems, config.source, workdir))
-    by_content = split_by_content(
-        ((digest, candidate.label) for candidate, digest in counted),
-        config.validation_fraction,
-        config.test_fraction,
-        config.split_seed,
-    )
     labels = tuple(sorted(listing.labels))
-    class_ids = {label: class_id for class_id, label in enumerate(labels)}
-    splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
-    for candidate, digest in sorted(counted, key=lambda content: content[0].path):
-        record = Record(candidate.path, candidate.file, class_ids[candidate.label], digest)
-        splits[candidate.split or by_content[digest]].append(record)
+    splits = _split(contents, labels, config)
     return Dataset(
         source=config.source,
         place=listing.place,
         labels=labels,
-        train=tuple(splits["train"]),
-        validation=tuple(splits["validation"]),
-        test=tuple(splits["test"]),
-        digest=_digest((record for split in splits.values() for record in split), labels),
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        digest=_digest((record for records in splits.values() for record in records), labels),
         rotated=sum(inspection.rotated for inspection in inspections),
         skipped=tuple(bad),
         max_pixels=config.max_pixels,
     )
 
 
-def _digest(records: Iterable[Record], labels: tuple[str, ...]) -> str:
+def _bad_images(listing: Listing, inspections: Sequence[Inspection]) -> list[Problem]:
+    listed = [problem for problem in listing.problems if problem.skippable]
+    return listed + [
+        Problem(shown(candidate.path), inspection.fault, skippable=True)
+        for candidate, inspection in zip(listing.candidates, inspections, strict=True)
+        if inspection.fault
+    ]
+
+
+def _split(contents: Sequence[Content], labels: Sequence[str], config: DataConfig) -> dict[str, tuple[Record, ...]]:
+    by_content = split_by_content(
+        ((digest, candidate.label) for candidate, digest in contents if not candidate.split),
+        config.validation_fraction,
+        config.test_fraction,
+        config.split_seed,
+    )
+    class_ids = {label: class_id for class_id, label in enumerate(labels)}
+    splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
+    for candidate, digest in sorted(contents, key=lambda content: content[0].path):
+        record = Record(candidate.path, candidate.file, class_ids[candidate.label], digest)
+        splits[candidate.split or by_content[digest]].append(record)
+    return {split: tuple(records) for split, records in splits.items()}
+
+
+def _digest(records: Iterable[Record], labels: Sequence[str]) -> str:
     lines = sorted(json.dumps([record.path, record.sha256, labels[record.class_id]]) for record in records)
     return sha256_bytes("\n".join(lines).encode())

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.sources import Candidate
+from pipeline.data.listing import Candidate
+from slipway.files import sha256_bytes
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = 1
@@ -66,8 +67,6 @@ def _decoder(max_pixels: int) -> Callable[[bytes], str | None]:
 
 
 def _inspect(file: Path, max_pixels: int, decode_fault: Callable[[bytes], str | None]) -> Inspection:
-    from slipway.files import sha256_bytes
-
     try:
         data = _read(file, largest_bytes=8 * max_pixels + 2**20)  # 16-bit RGBA, uncompressed, and what surrounds it
     except FileNotFoundError:

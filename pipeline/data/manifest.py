@@ -6,8 +6,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.data.listing import Candidate, Listing, shown
 from pipeline.data.problems import Problem
-from pipeline.data.sources import Candidate, Listing, shown
 from pipeline.data.splits import SPLITS
 from slipway.errors import InputError
 

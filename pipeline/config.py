@@ -1,0 +1,128 @@
+"""Typed configuration: flag over environment over file over the dataclass's default. The only reader of YAML."""
+
+import dataclasses
+import difflib
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.data import DataConfig
+from pipeline.train import TrainConfig
+from registry.policy import Policy
+from slipway.errors import InputError
+from slipway.names import check_model_name
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a lifecycle needs to know; `train`, `data` and `gate` belong to the step of that name."""
+
+    name: str = "resnet50"  # the registered model
+    experiment: str = "slipway"
+    base: str = "serving_base"  # the model base path that versions are published to
+    workdir: str = ".slipway"  # what can be made again: the digits as files, downloads
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    gate: Policy = field(default_factory=Policy)
+
+    def __post_init__(self) -> None:
+        check_model_name(self.name)
+
+
+def load_config(file: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of `file`, with `overrides` by dotted key (`train.epochs`) put above it."""
+    tree = _read_yaml(Path(file)) if file else {}
+    return _build(Config, _overridden(tree, overrides or {}), file or "the command line", "")
+
+
+def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """`config` with `overrides` by dotted key put above it."""
+    return _build(Config, _overridden(dataclasses.asdict(config), overrides), "the command line", "")
+
+
+def config_to_json(config: Config) -> str:
+    """The whole resolved configuration, as it is logged with a run."""
+    return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True)
+
+
+def config_from_json(text: str, source: str) -> Config:
+    """What `config_to_json` wrote; `source` names its place in errors."""
+    return _build(Config, json.loads(text), source, "")
+
+
+def flat(config: object, prefix: str = "") -> dict[str, Any]:
+    """The configuration as dotted keys, in the order of its fields."""
+    items: dict[str, Any] = {}
+    for item in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, item.name)
+        key = f"{prefix}{item.name}"
+        items.update(flat(value, f"{key}.") if dataclasses.is_dataclass(value) else {key: value})
+    return items
+
+
+def _overridden(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in overrides.items():
+        *sections, last = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return tree
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"configuration {path}: {error.strerror}; expected a readable YAML file. Pass --config."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        place = f"{path}:{line + 1}" if line is not None else str(path)
+        problem = getattr(error, "problem", None) or "not UTF-8 text"
+        raise InputError(f"{place}: {problem}; expected YAML. Mend that line.") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InputError(
+            f"{path}: a {type(tree).__name__}; expected keys and values, as in pipeline/conf/quickstart.yaml."
+        )
+    return tree
+
+
+def _build(kind: type[Section], tree: Mapping[str, Any], source: str, prefix: str) -> Section:
+    types = typing.get_type_hints(kind)
+    known = {item.name: types[item.name] for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values = {}
+    for key, value in tree.items():
+        if key not in known:
+            raise InputError(f"{source}: unknown key '{prefix}{key}'{_suggest(str(key), known)}")
+        values[key] = _convert(known[key], value, source, f"{prefix}{key}")
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def _suggest(key: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(known)}. Remove or rename it."
+
+
+def _convert(kind: Any, value: Any, source: str, key: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise InputError(f"{source}: {key} is {value!r}; expected keys and values below it. Indent them.")
+        return _build(typing.cast("type[Any]", kind), value, source, f"{key}.")
+    accepted = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}.get(kind, (object,))
+    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+        raise InputError(f"{source}: {key} is {value!r}; expected a value of type {kind.__name__}. Edit it.")
+    return kind(value)

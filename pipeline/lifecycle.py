@@ -1,0 +1,221 @@
+"""The way of a model, step by step: each is a function of the configuration and what the one before it returned.
+
+images -> data -> train -> evaluate -> servable -> register -> gate -> promote -> publish -> verify -> live
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.config import Config, config_from_json, config_to_json, flat
+from pipeline.progress import report
+from pipeline.tracking import StepRun, open_run, step
+from registry.client import ModelVersion, Registry
+from registry.gate import GateReport
+from slipway.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.data import Dataset
+    from pipeline.promotion import Promotion
+    from pipeline.train import TrainedModel
+    from pipeline.verify import Verification
+    from registry.evaluation import Evaluation
+    from serving.stores import Publication
+
+CONFIG_ARTIFACT = "config.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `main` came to: everything, or the refusal that ended it."""
+
+    trained: "TrainedModel"
+    evaluation: "Evaluation"
+    version: ModelVersion
+    gate: GateReport
+    verification: "Verification | None"  # None after a refusal
+
+
+def main(config: Config, resume: str | None = None) -> Outcome:
+    """From images to a version that is live, each step a run below one parent run."""
+    with step("main", config.experiment):
+        trained = train(config, resume)
+        evaluation = evaluate(config, trained.run_id)
+        version = register(config, trained.run_id)
+        verdict = gate(config, version)
+        promotion = promote(config, version, verdict, "trained by `main`")
+        verification = verify(config, version) if promotion.done else None
+    return Outcome(trained, evaluation, version, verdict, verification)
+
+
+def train(config: Config, resume: str | None = None) -> "TrainedModel":
+    """Train the configured network, or go on with the run `resume` under the configuration it began with."""
+    from pipeline.train import train as train_network
+
+    if resume:
+        config = run_config(open_run(resume))
+    dataset = data(config)
+    with step("train", config.experiment, resume=resume) as run:
+        _log_inputs(config, dataset, run)
+        return train_network(config.train, dataset, run, report)
+
+
+def data(config: Config) -> "Dataset":
+    """The validated, split, digested images."""
+    from pipeline.data import load_dataset
+
+    return load_dataset(config.data, Path(config.workdir))
+
+
+def evaluate(config: Config, run_id: str) -> "Evaluation":
+    """Evaluate a finished training on the held-out images, and log the numbers and pictures to its run."""
+    from pipeline import evaluate as evaluation
+    from pipeline.train import load_network
+    from registry.evaluation import OWN_SPLIT_TAG, save_evaluation
+
+    trained = open_run(run_id)
+    dataset = data(config)
+    with step("evaluate", config.experiment) as run:
+        network = load_network(trained)
+        result, probabilities = evaluation.evaluate(network, dataset, run_id)
+        own = trained.tag(OWN_SPLIT_TAG) in (None, result.split_digest)
+        save_evaluation(Registry(), result, own=own)
+        for place in (run, trained) if own else (run,):
+            place.metrics(evaluation.metrics_of(result))
+            place.figure("confusion_matrix.png", evaluation.confusion_matrix(result))
+            place.figure("per_class.png", evaluation.per_class_bars(result))
+            files = [record.file for record in dataset.test]
+            mistakes = evaluation.worst_mistakes(result, probabilities, files, network.input_shape[1:3])
+            place.figure("worst_mistakes.png", mistakes)
+        report(f"evaluated on {result.images} held-out images: accuracy {result.accuracy:.4f}")
+    return result
+
+
+def register(config: Config, run_id: str) -> ModelVersion:
+    """Seal the run's network as a servable, log both as one MLflow model, and create a version of it."""
+    from pipeline.package import log_model
+    from pipeline.train import load_network
+    from registry.card import CardFacts
+    from registry.evaluation import load_evaluation
+    from registry.register import Registration
+    from registry.register import register as create
+    from serving.servable.build import Provenance, build_servable
+
+    registry = Registry()
+    trained = open_run(run_id)
+    dataset = data(config)
+    evaluated = load_evaluation(registry, run_id)
+    if evaluated is None:
+        raise InputError(
+            f"run {run_id} has no evaluation; expected one before registration. Run: slipway evaluate --run-id {run_id}"
+        )
+    commit = trained.tag("slipway.git_commit") or "unknown"
+    with step("register", config.experiment), tempfile.TemporaryDirectory(prefix="slipway-servable-") as scratch:
+        network = load_network(trained)
+        files = [record.file for record in dataset.test]
+        provenance = Provenance(run_id, commit, dataset.digest)
+        servable = build_servable(network, dataset.labels, files, provenance, Path(scratch) / "servable")
+        report(f"servable built: {servable.size_bytes / 1e6:.0f} MB, parity {servable.parity:.1e}")
+        source = log_model(network, servable.directory, run_id)
+        version = create(
+            registry,
+            Registration(
+                source=source,
+                manifest_digest=servable.manifest_digest,
+                parity=servable.parity,
+                size_bytes=servable.size_bytes,
+                card=CardFacts(
+                    name=config.name,
+                    run_id=run_id,
+                    network=f"{network.name}, {network.count_params() / 1e6:.1f} million parameters",
+                    data=f"{Path(dataset.source).name}: {dataset.summary()}",
+                    image_size=network.input_shape[1:3],
+                    dataset_digest=dataset.digest,
+                    git_commit=commit,
+                ),
+                evaluation=evaluated,
+            ),
+        )
+    report(f"registered {version.name} version {version.version}")
+    return version
+
+
+def gate(config: Config, version: ModelVersion) -> GateReport:
+    """Compare a version with the policy and the champion; re-evaluates a champion whose numbers are of other images."""
+    from pipeline.promotion import judge
+
+    with step("gate", config.experiment) as run:
+        return judge(config, version, run, _evaluate_champion)
+
+
+def promote(
+    config: Config, version: ModelVersion, verdict: GateReport, reason: str = "", *, force: bool = False
+) -> "Promotion":
+    """Publish a version that the gate passed, make it champion, and tell the servers; it goes live."""
+    from pipeline import promotion
+
+    return promotion.to_champion(config, version, verdict, reason, force=force)
+
+
+def challenge(config: Config, version: ModelVersion, reason: str = "") -> "Promotion":
+    """Make a version the challenger; what is live stays."""
+    from pipeline import promotion
+
+    return promotion.to_challenger(config, version, reason)
+
+
+def export(config: Config, version: ModelVersion) -> "Publication":
+    """Publish a version's verified servable below the base path; a no-op where it is there and whole."""
+    from pipeline.publication import publish
+
+    return publish(config, Registry(), version)
+
+
+def verify(config: Config, version: ModelVersion) -> "Verification":
+    """Start the embedded server on what is published and have it answer the golden requests and one picture."""
+    from pipeline.verify import verify_served
+
+    return verify_served(config, version, data(config).test[0])
+
+
+def rollback(config: Config, to: int | None = None, reason: str = "") -> "Promotion":
+    """Make the previous champion, or version `to`, live again, its bytes having been checked first."""
+    from pipeline import promotion
+
+    return promotion.roll_back(config, to, reason)
+
+
+def run_config(run: StepRun) -> Config:
+    """The configuration that a run was started with."""
+    return config_from_json(run.read_text(CONFIG_ARTIFACT), f"run {run.run_id}: {CONFIG_ARTIFACT}")
+
+
+def _evaluate_champion(champion: ModelVersion, candidate: ModelVersion) -> "Evaluation":
+    """The champion on the candidate's held-out images."""
+    report(f"evaluating champion version {champion.version} on the images of version {candidate.version}")
+    return evaluate(run_config(open_run(candidate.run_id)), champion.run_id)
+
+
+def _log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
+    import mlflow
+
+    from pipeline.data import mlflow_dataset
+    from pipeline.provenance import git_commit
+
+    if run.artifacts(""):
+        _check_same_data(dataset, run)
+        return
+    run.text(CONFIG_ARTIFACT, config_to_json(config))
+    run.params(flat(config))
+    run.tags({"slipway.git_commit": git_commit(), "slipway.dataset_digest": dataset.digest})
+    mlflow.log_input(mlflow_dataset(dataset), context="training")
+
+
+def _check_same_data(dataset: "Dataset", run: StepRun) -> None:
+    began_with = run.tag("slipway.dataset_digest")
+    if began_with != dataset.digest:
+        raise InputError(
+            f"run {run.run_id} began with dataset {str(began_with)[:12]}, there is now {dataset.digest[:12]}; "
+            "expected the same images to go on with. Restore them, or train anew without --resume."
+        )

@@ -1,0 +1,124 @@
+"""Command-line options made from the configuration's dataclasses: one default, and help, for each key."""
+
+import dataclasses
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from pipeline.config import Config
+
+HELP = {
+    "name": "Registered model's name.",
+    "experiment": "MLflow experiment that new runs go to.",
+    "base": "Model base path that versions are published to.",
+    "workdir": "Folder for what can be made again, such as the digits as files.",
+    "data.source": "Images: digits, a folder with a subfolder per class, or a CSV file path,label[,split].",
+    "data.skip_bad_images": "Go on without images that cannot be read.",
+    "data.validation_fraction": "Share of the images that training is watched on.",
+    "data.test_fraction": "Share of the images held out for evaluation.",
+    "data.split_seed": "Seed of the split; the same images and seed give the same split.",
+    "data.max_pixels": "Largest height times width that an image may have.",
+    "train.network": "Backbone: resnet50, or tiny (for tests).",
+    "train.head": "Between backbone and Dense(1024): flatten or avg.",
+    "train.weights": "Start from: none, imagenet, or a .h5 or .keras file.",
+    "train.image_size": "Side of the network's input, in pixels.",
+    "train.freeze_backbone": "Train the head alone.",
+    "train.batch_norm_momentum": "Momentum of batch normalisation; 0.9 suits short trainings.",
+    "train.epochs": "Passes over the training images.",
+    "train.batch_size": "Images a step.",
+    "train.learning_rate": "Adam's learning rate, the highest one of a schedule.",
+    "train.schedule": "Learning rate: constant, or cosine with a short warm-up.",
+    "train.precision": "Computation while training: float32 or bfloat16.",
+    "train.seed": "Seed of weights and order of images.",
+    "gate.minimum_accuracy": "Least accuracy on held-out images.",
+    "gate.champion_margin": "How far below the champion's accuracy a candidate may be.",
+    "gate.significance": "Level of the paired test against the champion.",
+    "gate.recall_drop": "How far the recall of a class may fall against the champion.",
+    "gate.recall_minimum_support": "Fewest images of a class for its recall to be compared by itself.",
+    "gate.maximum_parity": "Largest difference of a probability between servable and trained network.",
+    "gate.maximum_size_mb": "Largest size of a servable, in MB.",
+}
+_FLAG = {"data.source": "data"}
+
+
+class Unset(click.ParamType[Any]):
+    """A value, or an empty text for "as the configuration says": MLproject passes every parameter."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+        self.name = {int: "integer", float: "number", bool: "true|false"}.get(kind, "text")
+        known: dict[type, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, bool: click.BOOL}
+        self._inner = known.get(kind, click.STRING)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value in ("", None) else self._inner.convert(value, param, ctx)
+
+
+@dataclass(frozen=True)
+class ConfigKey:
+    """One configuration key as an option."""
+
+    key: str  # dotted, as in a file
+    kind: type
+    default: Any
+
+    @property
+    def flag(self) -> str:
+        return "--" + _FLAG.get(self.key, self.key.rpartition(".")[2]).replace("_", "-")
+
+    @property
+    def parameter(self) -> str:
+        return self.flag[2:].replace("-", "_")
+
+
+def config_keys() -> dict[str, ConfigKey]:
+    """Every configuration key, by its dotted name."""
+    return {item.key: item for item in _keys_of(Config, "")}
+
+
+def option(flag: str, help: str, kind: type = str, **more: Any) -> Callable[[Any], Any]:  # noqa: A002 (click's word)
+    """A click option that takes an empty text as not given."""
+    if kind is bool:  # `--flag` alone, or `--flag true` as MLproject writes it
+        more |= {"is_flag": False, "flag_value": "true"}
+    return click.option(flag, type=Unset(kind), help=help, **more)
+
+
+def config_options(*sections: str) -> Callable[[Any], Any]:
+    """Options for the keys of `sections` ("data", "train"), or single keys ("name"), and `--config`."""
+    chosen = [item for item in config_keys().values() if any(_in_section(item.key, name) for name in sections)]
+
+    def decorate(command: Any) -> Any:
+        for item in reversed(chosen):
+            shown = str(item.default).lower() if item.kind is bool else item.default
+            text = f"{HELP[item.key]}  [default: {shown}]"
+            command = option(item.flag, text, item.kind, metavar=None if item.kind is not bool else "[true|false]")(
+                command
+            )
+        return option("--config", "Configuration file (YAML); options stand above it.")(command)
+
+    return decorate
+
+
+def overrides(values: dict[str, Any]) -> dict[str, Any]:
+    """From a command's parameters, those that are configuration keys and were given, by dotted key."""
+    by_parameter = {item.parameter: item.key for item in config_keys().values()}
+    return {by_parameter[name]: value for name, value in values.items() if name in by_parameter and value is not None}
+
+
+def _in_section(key: str, section: str) -> bool:
+    return key == section or key.startswith(f"{section}.")
+
+
+def _keys_of(kind: type, prefix: str) -> list[ConfigKey]:
+    types = typing.get_type_hints(kind)
+    found = []
+    for item in dataclasses.fields(kind):
+        key = f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(types[item.name]):
+            found += _keys_of(types[item.name], f"{key}.")
+        else:
+            found.append(ConfigKey(key, types[item.name], item.default))
+    return found

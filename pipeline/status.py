@@ -1,0 +1,106 @@
+"""Intent (the registry), fact (base path, server), and the difference between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serving.model_config import MODELS_CONFIG, live_version
+
+from pipeline.config import Config
+from pipeline.promotion import champion_and_previous, open_ledger
+from pipeline.summary import table
+from registry.client import ModelVersion, Registry
+from registry.history import HistoryRow
+from registry.history import history as ledger_rows
+from serving.stores import open_store
+
+_ASK_S = 5.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where one registered model stands."""
+
+    name: str
+    champion: int | None
+    previous: int | None
+    configured: int | None  # the version that models.config names
+    server: str | None  # what a server said, if one was asked
+    versions: Sequence[ModelVersion]
+    published: Sequence[int]
+
+    @property
+    def differences(self) -> list[str]:
+        """What is not as the registry wants it; empty if nothing."""
+        found = []
+        if self.champion is not None and self.champion not in self.published:
+            found.append(f"champion version {self.champion} is not published")
+        if self.champion != self.configured:
+            found.append(f"{MODELS_CONFIG} names version {self.configured}, the champion is {self.champion}")
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "champion": self.champion,
+            "previous": self.previous,
+            "configured": self.configured,
+            "server": self.server,
+            "differences": self.differences,
+            "versions": self._rows(),
+        }
+
+    def table(self) -> str:
+        rows = table(self._rows(), ("version", "aliases", "stage", "gate", "published", "run"))
+        lines = [f"{self.name}: champion {self.champion or 'none'}, a rollback goes to {self.previous or 'none'}", rows]
+        lines += [] if self.server is None else [f"server: {self.server}"]
+        lines += [f"difference: {each}" for each in self.differences] or ["the base path is as the registry says"]
+        return "\n".join(lines)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "version": each.version,
+                "aliases": ",".join(each.aliases),
+                "stage": each.stage,
+                "gate": each.tags.get("slipway.gate", ""),
+                "published": "yes" if each.version in self.published else "no",
+                "run": each.run_id,
+            }
+            for each in self.versions
+        ]
+
+
+def status(config: Config, address: str | None) -> Status:
+    """Where `config.name` stands; a server at `address` is asked too."""
+    registry = Registry()
+    champion, previous = champion_and_previous(registry, open_ledger(registry), config.name)
+    store = open_store(config.base)
+    content = store.update_file(MODELS_CONFIG, lambda present: present)
+    return Status(
+        name=config.name,
+        champion=champion,
+        previous=previous,
+        configured=live_version(content, config.name),
+        server=None if address is None else _ask(address, config.name),
+        versions=registry.versions(config.name),
+        published=store.versions(config.name),
+    )
+
+
+def history(config: Config) -> tuple[HistoryRow, ...]:
+    """The ledger's rows of `config.name`, oldest first."""
+    registry = Registry()
+    rows = ledger_rows(open_ledger(registry), config.name)
+    if not rows:
+        registry.versions(config.name)  # NotFoundError for a name that does not exist
+    return rows
+
+
+def _ask(address: str, name: str) -> str:
+    from serving.client.address import parse_address
+    from serving.client.http import Http
+    from serving.client.tensorflow_serving_rest import is_available
+
+    with Http(parse_address(address), _ASK_S) as http:
+        return is_available(http, name)[1]

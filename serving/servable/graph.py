@@ -1,0 +1,50 @@
+"""The network as a SavedModel: one copy of the weights, two signatures, preprocessing inside the graph."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+MAX_PIXELS = 50_000_000  # of an encoded image, before it is decoded
+
+
+def write_saved_model(network: "keras.Model", labels: Sequence[str], directory: Path) -> None:
+    """Write `network` (float32 [N, H, W, 3] pixels -> float32 [N, classes]) as a SavedModel below `directory`.
+
+    Signatures: `serving_default` takes `input` float32 [N, H, W, 3], RGB, 0 to 255; `serving_bytes` takes `image_bytes`
+    string [N], encoded images of any size. Both answer `output` float32 [N, classes], `class_id` int64 [N] and
+    `label` string [N].
+    """
+    import tensorflow as tf
+
+    from serving.servable.images import decode_batch
+
+    _, height, width, channels = network.input_shape
+    names = tf.constant(list(labels))
+
+    def answer(pixels: Any) -> dict[str, Any]:
+        probabilities = network(pixels, training=False)
+        class_id = tf.argmax(probabilities, axis=-1, output_type=tf.int64)
+        return {"output": probabilities, "class_id": class_id, "label": tf.gather(names, class_id)}
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([None, height, width, channels], tf.float32, name="input")]
+    )
+    def serving_default(pixels: Any) -> dict[str, Any]:
+        return answer(pixels)
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")]
+    )
+    def serving_bytes(image_bytes: Any) -> dict[str, Any]:
+        pixels = decode_batch(image_bytes, (height, width), MAX_PIXELS)
+        return answer(tf.ensure_shape(pixels, [None, height, width, channels]))
+
+    # A module of the variables alone: saving the Keras object as well would write every weight twice.
+    module = tf.Module()
+    module.weights = [variable.value for variable in network.variables]
+    tf.saved_model.save(
+        module, str(directory), signatures={"serving_default": serving_default, "serving_bytes": serving_bytes}
+    )
