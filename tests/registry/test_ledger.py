@@ -1,0 +1,169 @@
+import dataclasses
+import threading
+
+import pytest
+from sqlalchemy import delete, update
+
+from registry.database import LEDGER, default_database_url, open_database
+from registry.history import history, history_table
+from registry.ledger import Ledger, NewEntry
+from slipway.errors import InputError, IntegrityError, UnavailableError
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    times = iter(range(1_800_000_000, 1_900_000_000))
+    return Ledger(f"sqlite:///{tmp_path}/slipway.db", clock=lambda: float(next(times)))
+
+
+def move(ledger, action, version, before, **changes):
+    entry = NewEntry("digits", action, "champion", before, version, "ada", "command", "because")
+    return ledger.append(dataclasses.replace(entry, **changes))
+
+
+def test_entries_are_read_back_as_they_were_appended(ledger):
+    first = move(ledger, "promote", 1, None, gate_report={"passed": True, "rules": [{"measured": 0.1}]})
+    second = move(ledger, "promote", 2, 1, forced=True, reason="Grüße, \"quoted\" and 'so'")
+    assert ledger.entries("digits") == (first, second)
+    assert (first.id, second.id) == (1, 2)
+    assert first.time_s == 1_800_000_000
+    assert second.previous_digest == first.digest
+
+
+def test_models_share_a_chain_and_are_read_apart(ledger):
+    move(ledger, "promote", 1, None)
+    other = move(ledger, "promote", 7, None, model="letters")
+    assert ledger.entries("letters") == (other,)
+    assert len(ledger.entries()) == 2
+    assert ledger.verify_chain() == 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"to_version": 9}, {"reason": "other"}, {"forced": True}, {"time_s": 0.0}, {"gate_report": '{"passed":true}'}],
+)
+def test_a_changed_entry_breaks_the_chain_and_is_named(ledger, values):
+    for version in (1, 2, 3):
+        move(ledger, "promote", version, version - 1 or None)
+    assert ledger.verify_chain() == 3
+    with ledger.engine.begin() as connection:
+        connection.execute(update(LEDGER).where(LEDGER.c.id == 2).values(values))
+    with pytest.raises(IntegrityError, match="entry 2"):
+        ledger.verify_chain()
+
+
+def test_a_removed_entry_breaks_the_chain_and_is_named(ledger):
+    for version in (1, 2, 3):
+        move(ledger, "promote", version, version - 1 or None)
+    with ledger.engine.begin() as connection:
+        connection.execute(delete(LEDGER).where(LEDGER.c.id == 2))
+    with pytest.raises(IntegrityError, match="entry 2 is missing"):
+        ledger.verify_chain()
+
+
+def test_writers_at_once_all_get_a_place_in_one_chain(tmp_path):
+    url = f"sqlite:///{tmp_path}/slipway.db"
+    start = threading.Barrier(8)
+
+    def write(version):
+        ledger = Ledger(url)
+        start.wait()
+        for _ in range(5):
+            move(ledger, "promote", version, None)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ledger = Ledger(url)
+    assert ledger.verify_chain() == 40
+    assert sorted(entry.to_version for entry in ledger.entries("digits")) == sorted(list(range(1, 9)) * 5)
+
+
+def test_rolling_back_twice_from_one_two_three_gives_two_then_one(ledger):
+    for version in (1, 2, 3):
+        move(ledger, "promote", version, version - 1 or None)
+    assert ledger.previous_champion("digits") == 2
+    move(ledger, "rollback", 2, 3)
+    assert ledger.previous_champion("digits") == 1
+    move(ledger, "rollback", 1, 2)
+    assert ledger.previous_champion("digits") is None
+
+
+def test_a_promotion_after_a_rollback_has_the_one_rolled_back_to_behind_it(ledger):
+    for version in (1, 2, 3):
+        move(ledger, "promote", version, version - 1 or None)
+    move(ledger, "rollback", 2, 3)
+    move(ledger, "promote", 4, 2)
+    assert ledger.champions("digits") == (1, 2, 4)
+
+
+def test_a_rollback_may_go_back_several_champions_at_once(ledger):
+    for version in (1, 2, 3):
+        move(ledger, "promote", version, version - 1 or None)
+    move(ledger, "rollback", 1, 3)
+    assert ledger.champions("digits") == (1,)
+
+
+def test_a_champion_that_the_ledger_did_not_see_promoted_counts_as_the_one_before(ledger):
+    move(ledger, "promote", 1, None)
+    assert ledger.previous_champion("digits", current=5) == 1
+    move(ledger, "promote", 6, 5)
+    assert ledger.previous_champion("digits") == 5
+
+
+def test_the_challengers_moves_do_not_count_as_champions(ledger):
+    move(ledger, "promote", 1, None)
+    move(ledger, "promote", 2, None, alias="challenger")
+    assert ledger.champions("digits") == (1,)
+    assert ledger.last("digits", "challenger").to_version == 2
+
+
+def test_a_model_without_entries_has_no_history(ledger):
+    assert ledger.entries("nope") == ()
+    assert ledger.previous_champion("nope") is None
+    assert ledger.last("nope", "champion") is None
+    assert ledger.verify_chain() == 0
+
+
+def test_history_shows_who_when_from_to_why_and_the_gate(ledger):
+    move(ledger, "promote", 1, None, gate_report={"passed": True})
+    move(ledger, "promote", 2, 1, forced=True, gate_report={"passed": False}, reason="the old one is wrong")
+    move(ledger, "rollback", 1, 2)
+    rows = history(ledger, "digits")
+    assert [row.gate for row in rows] == ["passed", "forced", "none"]
+    assert rows[0].time == "2027-01-15T08:00:00+00:00"
+    lines = history_table(rows).splitlines()
+    assert lines[0].split() == ["time", "action", "alias", "from", "to", "by", "origin", "gate", "reason"]
+    assert lines[2].endswith("the old one is wrong")
+    assert rows[2].as_dict()["to_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("tracking_uri", "expected"),
+    [
+        ("sqlite:////data/mlflow.db", "sqlite:////data/slipway.db"),
+        ("sqlite:///mlflow.db", "sqlite:///slipway.db"),
+        ("sqlite:///var/mlflow.db", "sqlite:///var/slipway.db"),
+        ("http://127.0.0.1:5000", "sqlite:///slipway.db"),
+        ("postgresql://host/mlflow", "sqlite:///slipway.db"),
+    ],
+)
+def test_the_database_is_beside_mlflows_unless_it_is_named(monkeypatch, tracking_uri, expected):
+    monkeypatch.delenv("SLIPWAY_DATABASE_URL", raising=False)
+    assert default_database_url(tracking_uri) == expected
+    monkeypatch.setenv("SLIPWAY_DATABASE_URL", "postgresql://host/slipway")
+    assert default_database_url(tracking_uri) == "postgresql://host/slipway"
+
+
+def test_a_database_in_a_missing_folder_is_unavailable_and_named(tmp_path):
+    with pytest.raises(UnavailableError, match=r"missing/slipway\.db.*SLIPWAY_DATABASE_URL"):
+        open_database(f"sqlite:///{tmp_path}/missing/slipway.db")
+
+
+@pytest.mark.parametrize("url", ["slipway.db", "mysql8://user:secret@host/x", "sqlite+nodriver://"])
+def test_an_address_that_is_no_databases_is_refused_without_its_password(url):
+    with pytest.raises(InputError, match="SLIPWAY_DATABASE_URL") as failure:
+        open_database(url)
+    assert "secret" not in str(failure.value)
