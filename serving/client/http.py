@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from serving.client.address import Address
 from slipway.errors import UnavailableError
 
 _LONGEST_MESSAGE = 300
+_ASSERTION = re.compile(r"^assertion failed: \[([^\]]*)\]$")
 _STALE = (http.client.RemoteDisconnected, http.client.CannotSendRequest, ConnectionResetError, BrokenPipeError)
 
 
@@ -42,9 +44,9 @@ class Response:
 
 
 def one_line(text: str) -> str:
-    """Return the first line that says something, cut to 300 characters and without its final full stop."""
+    """Return the first line that says something, of at most 300 characters, without full stop or `assertion failed: []`."""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return first[:_LONGEST_MESSAGE].rstrip(".")
+    return _ASSERTION.sub(r"\1", first)[:_LONGEST_MESSAGE].rstrip(".")
 
 
 class Http:

@@ -8,6 +8,8 @@ from serving.client.answers import INPUT, Answer, RejectedError, answer_from_row
 from serving.client.http import Http, Response, one_line
 from slipway.errors import InputError, UnavailableError
 
+# How a stack trace ends: `SomeError: reason`, or, where TensorFlow wrote it, the reason before the failed node.
+_AT_NODE = re.compile(r"^(.+)\n\s+\[\[\{\{node ", re.MULTILINE)
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception): (.+)$", re.MULTILINE)
 _MLFLOW_VERSION = re.compile(rb'\s*"?\d+\.\d+[\w.+]*"?\s*')
 
@@ -58,5 +60,8 @@ def _reason(response: Response) -> str:
     document = response.document
     fields = document if isinstance(document, dict) else {}
     _, found, error = str(fields.get("message", "")).rpartition("\nError: ")
-    raised = _RAISED.findall(str(fields.get("stack_trace", "")))
-    return one_line(error) if found else one_line(raised[-1]) if raised else response.message
+    if found:
+        return one_line(error)
+    trace = str(fields.get("stack_trace", ""))
+    reasons = _AT_NODE.findall(trace) or _RAISED.findall(trace)
+    return one_line(reasons[-1]) if reasons else response.message

@@ -26,7 +26,7 @@ from serving.wire.predict_pb2 import PredictRequest, PredictResponse
 from serving.wire.tensors import to_numpy, to_proto
 
 LABELS = ("cat", "dog", "fox")
-NOT_AN_IMAGE = "Unknown image file format. One of JPEG, PNG, GIF, BMP required."
+FAILURE = "assertion failed: [data of 9 bytes is no image]\n\t [[{{node map/while/Assert}}]]"
 
 
 def image(class_id: int, padding: int = 0) -> bytes:
@@ -91,7 +91,7 @@ class TensorFlowServing:
         try:
             rows = [classify(base64.b64decode(row["image_bytes"]["b64"])) for row in document["instances"]]
         except NotAnImageError:
-            return error(400, NOT_AN_IMAGE + "\n\t [[{{node DecodeImage}}]]")
+            return error(400, FAILURE)
         headers = {"X-Slipway-Version": version} if self.names_version else {}
         predictions = [{key: row[key] for key in self.outputs} for row in rows]
         return JSONResponse({"predictions": predictions}, headers=headers)
@@ -102,9 +102,10 @@ def error(status: int, message: str) -> Response:
 
 
 class MlflowScoring:
-    """MLflow's scoring server, with the answers that 3.17 gives."""
+    """MLflow's scoring server, with the answers that 3.17 gives; every request fails with `failure` if it is given."""
 
-    def __init__(self):
+    def __init__(self, failure: dict | None = None):
+        self.failure = failure
         self.requests: list[int] = []
         self.app = Starlette(
             routes=[
@@ -115,12 +116,14 @@ class MlflowScoring:
         )
 
     async def invocations(self, request: Request) -> Response:
+        if self.failure:
+            return JSONResponse(self.failure, 400)
         records = json.loads(await request.body())["dataframe_records"]
         self.requests.append(len(records))
         try:
             return JSONResponse({"predictions": [classify(base64.b64decode(row["image_bytes"])) for row in records]})
         except NotAnImageError:
-            trace = f"Traceback (most recent call last):\n  File x\nInvalidArgumentError: {NOT_AN_IMAGE}\n"
+            trace = f"Traceback (most recent call last):\n  File x\nSomeError: Graph execution error:\n\n{FAILURE}"
             message = "Encountered an unexpected error while evaluating the model. Verify"
             return JSONResponse({"error_code": "BAD_REQUEST", "message": message, "stack_trace": trace}, 400)
 
@@ -159,7 +162,7 @@ class TensorFlowServingGrpc:
         try:
             rows = [classify(content) for content in images]
         except NotAnImageError:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, NOT_AN_IMAGE)
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, FAILURE)
         columns = {
             "output": np.array([row["output"] for row in rows], np.float32),
             "class_id": np.array([row["class_id"] for row in rows], np.int64),

@@ -79,7 +79,7 @@ def test_a_file_that_is_no_image_is_named_among_many(served, tmp_path):
     (tmp_path / "3.png").write_bytes(b"just text")
     with (
         closing(connect(address, "pets", timeout_s=20)) as client,
-        pytest.raises(InputError, match=r"3\.png: .*Unknown image file format.*expected a whole JPEG"),
+        pytest.raises(InputError, match=r"3\.png: .* refused it: data of 9 bytes is no image; expected a whole JPEG"),
     ):
         list(predict_files(client, sorted(tmp_path.iterdir())))
 
@@ -159,3 +159,21 @@ def test_a_model_name_that_is_a_path_is_refused():
     """Names are checked before they become URLs."""
     with pytest.raises(InputError, match=r"'\.\./x'"):
         connect("127.0.0.1:1", "../x")
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        ({"message": "Failed to predict data '   image_bytes\n0  b'xx''. \nError: no such column."}, "no such column"),
+        (
+            {"message": "unexpected", "stack_trace": "Traceback ...\nValueError: a row gives 2 of the columns\n"},
+            "a row gives 2",
+        ),
+        ({"message": "The input must be a JSON dictionary"}, "The input must be a JSON dictionary"),
+    ],
+)
+def test_mlflows_reason_is_found_where_mlflow_puts_it(failure, reason):
+    """Behind a print of the data, at the end of a stack trace, or plain."""
+    service = MlflowScoring(failure={"error_code": "BAD_REQUEST", **failure})
+    with serving_http(service.app) as address, pytest.raises(RejectedError, match=f"refused it: {reason}"):
+        ask(address, [image(0)])
