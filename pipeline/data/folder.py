@@ -11,9 +11,10 @@ _CLUTTER = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what operating systems le
 
 
 def list_folder(folder: Path) -> Listing:
-    """List the images below `folder`. Passed over: hidden files and folders, and, beside the classes, files of any kind.
+    """List the images below `folder`.
 
-    A file in a class's folder that is no image by its name, and an image beside the classes, are problems.
+    Hidden files and folders are passed over, and files beside the classes' folders unless they are images. These, and
+    whatever in a class's folder is no image by its name, are problems.
     """
     listing = Listing(folder)
     for entry in _entries(folder, listing):

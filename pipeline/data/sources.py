@@ -10,7 +10,7 @@ from pipeline.data.manifest import list_manifest
 from slipway.errors import InputError
 
 _EMBEDDED: dict[str, Callable[[Path], Path]] = {"digits": write_digits}
-"""Name -> a function that writes the images below a working directory, as a folder per class, and returns the folder."""
+"""Name -> a function that writes the images below a working directory, a folder per class, and returns that folder."""
 
 _BY_SUFFIX: dict[str, Callable[[Path], Listing]] = {".csv": list_manifest}
 

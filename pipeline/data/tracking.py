@@ -20,10 +20,17 @@ def mlflow_dataset(dataset: "Dataset") -> "MlflowDataset":
     from mlflow.types import ColSpec, DataType, Schema
 
     class ImageDataset(MetaDataset):  # type: ignore[misc]
+        @property
+        def profile(self) -> dict[str, int]:
+            sizes = {split: len(getattr(dataset, split)) for split in SPLITS}
+            return sizes | {
+                "classes": len(dataset.labels),
+                "rotated": dataset.rotated,
+                "skipped": len(dataset.skipped),
+            }
+
         def to_dict(self) -> dict[str, Any]:
-            profile = {split: len(getattr(dataset, split)) for split in SPLITS}
-            profile |= {"classes": len(dataset.labels), "rotated": dataset.rotated, "skipped": len(dataset.skipped)}
-            return {**super().to_dict(), "profile": json.dumps(profile)}
+            return {**super().to_dict(), "profile": json.dumps(self.profile)}
 
     return ImageDataset(
         LocalArtifactDatasetSource(str(dataset.place)),

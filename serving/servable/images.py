@@ -123,7 +123,8 @@ def _decode_gif(image_bytes: Any, header: Any, max_pixels: int) -> Any:
     left, top, width, height = (_little_endian(descriptor[i : i + 2]) for i in (1, 3, 5, 7))
     canvas_width = tf.maximum(_little_endian(header[6:8]), left + width)
     canvas_height = tf.maximum(_little_endian(header[8:10]), top + height)
-    with tf.control_dependencies([_limit_pixels(canvas_height, canvas_width, max_pixels)]):
+    has_frame = _require(descriptor[0] == ord(","), ["GIF data holds no image; expected one frame or more"])
+    with tf.control_dependencies([has_frame, _limit_pixels(canvas_height, canvas_width, max_pixels)]):
         end = after_sub_blocks(frame + 11 + colour_table_bytes(descriptor[9]))
         first = tf.strings.join([tf.strings.substr(image_bytes, tf.zeros_like(end), end), b";"])
         pixels = tf.io.decode_image(first, channels=3, expand_animations=False)
@@ -137,35 +138,35 @@ def _decode_bmp(image_bytes: Any, header: Any, max_pixels: int) -> Any:
     offset, info_bytes, width, signed_height = (_little_endian(header[i : i + 4]) for i in (10, 14, 18, 22))
     signed_height = tf.where(signed_height >= 2**31, signed_height - 2**32, signed_height)  # below 0: rows top-down
     height = tf.abs(signed_height)
-    bits, compression = _little_endian(header[28:30]), _little_endian(header[30:34])
+    with tf.control_dependencies([_limit_pixels(height, width, max_pixels)]):
+        bits, compression = _little_endian(header[28:30]), _little_endian(header[30:34])
     usual_masks = tf.reduce_all(header[54:66] == [0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0, 0])
-    stride = (width * bits + 31) // 32 * 4
-    supported = tf.reduce_any(bits == tf.constant([1, 4, 8, 24, 32], tf.int64)) & (info_bytes >= 40)
     plain = (compression == 0) | ((compression == 3) & (bits == 32) & usual_masks)  # 3: with colour masks
+    supported = plain & (info_bytes >= 40) & tf.reduce_any(bits == tf.constant([1, 4, 8, 24, 32], tf.int64))
+    kind = ["BMP image with a header of ", info_bytes, " bytes, ", bits, " bits a pixel, compression ", compression]
+    stride = (width * bits + 31) // 32 * 4
     size_bytes = tf.cast(tf.strings.length(image_bytes), tf.int64)
+    needed_bytes = offset + stride * height
     checks = [
-        _require(
-            supported & plain,
-            ["BMP image with ", bits, " bits a pixel, compression ", compression, "; expected 1, 4, 8, 24 or 32, none"],
-        ),
+        _require(supported, [*kind, "; expected 1, 4, 8, 24 or 32 bits, uncompressed"]),
         _require((width > 0) & (height > 0), ["BMP image is ", width, " pixels wide and ", height, " high"]),
-        _require(
-            offset + stride * height <= size_bytes,
-            ["BMP image is truncated: it has ", size_bytes, " bytes of ", offset + stride * height],
-        ),
+        _require(needed_bytes <= size_bytes, ["BMP data is truncated: ", size_bytes, " bytes of ", needed_bytes]),
     ]
-    with tf.control_dependencies([_limit_pixels(height, width, max_pixels)]), tf.control_dependencies(checks):
+    with tf.control_dependencies(checks):
         data = tf.io.decode_raw(image_bytes, tf.uint8)
-    rows = tf.reshape(data[offset : offset + stride * height], [height, stride])
+        bits = tf.identity(bits)
+    rows = tf.reshape(data[offset:needed_bytes], [height, stride])
 
     def from_palette() -> Any:
+        colours = tf.bitwise.left_shift(tf.constant(1, tf.int64), bits)
         start = 14 + info_bytes
-        entries = tf.minimum((offset - start) // 4, tf.bitwise.left_shift(tf.constant(1, tf.int64), bits))
-        palette = tf.reshape(data[start : start + 4 * entries], [entries, 4])
+        listed = tf.clip_by_value((offset - start) // 4, 0, colours)  # a file may leave out the last ones
+        palette = tf.reshape(data[start : start + 4 * listed], [listed, 4])
         shifts = tf.cast(tf.range(8 - bits, -1, -bits), tf.uint8)  # a byte's leftmost pixel is in its highest bits
-        mask = tf.cast(tf.bitwise.left_shift(tf.constant(1, tf.int64), bits) - 1, tf.uint8)
+        mask = tf.cast(colours - 1, tf.uint8)
         indices = tf.bitwise.bitwise_and(tf.bitwise.right_shift(rows[:, :, tf.newaxis], shifts), mask)
-        return tf.gather(palette, tf.cast(tf.reshape(indices, [height, -1])[:, :width], tf.int32))[:, :, :3]
+        indices = tf.cast(tf.reshape(indices, [height, -1])[:, :width], tf.int32)
+        return tf.gather(tf.pad(palette, [[0, colours - listed], [0, 0]]), indices)[:, :, :3]
 
     def direct() -> Any:
         return tf.reshape(rows[:, : width * bits // 8], [height, width, bits // 8])[:, :, :3]
