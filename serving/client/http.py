@@ -44,7 +44,7 @@ class Response:
 
 
 def one_line(text: str) -> str:
-    """Return the first line that says something, of at most 300 characters, without full stop or `assertion failed: []`."""
+    """Return the first line that says something, of at most 300 characters, without TensorFlow's `assertion failed`."""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return _ASSERTION.sub(r"\1", first)[:_LONGEST_MESSAGE].rstrip(".")
 
@@ -112,8 +112,7 @@ def _http_errors(address: Address, timeout_s: float) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise UnavailableError(
-            f"{address} did not answer within {timeout_s:g} s; expected a model server. "
-            "Look at its log, or raise --timeout."
+            f"{address} did not answer within {timeout_s:g} s; expected a model server. Look at its log and ask again."
         ) from error
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", "") or error.reason or error

@@ -117,7 +117,7 @@ class TensorFlowServingGrpc:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return UnavailableError(
                 f"{self._address} did not answer within {self._timeout_s:g} s; expected a model server. "
-                "Look at its log, or raise --timeout."
+                "Look at its log and ask again."
             )
         return UnavailableError(
             f"{self._address}: no answer over gRPC ({code.name}: {message}); expected a model server's gRPC port. "

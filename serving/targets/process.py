@@ -20,7 +20,7 @@ from slipway.errors import InputError, SlipwayError, UnavailableError
 
 _STDERR = 2
 _POLL_S = 0.2
-_DRAIN_S = 30.0  # a server finishes the requests in flight on SIGTERM
+_DRAIN_S = 40.0  # a server finishes the requests in flight on SIGTERM; the embedded one gives up after 30 s
 _STRAGGLERS_S = 5.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

@@ -102,7 +102,7 @@ def addresses_of(server):
 
 
 def test_every_target_gives_the_servables_own_answers(server, servable, expected):
-    """Probabilities agree to 1e-5 over every protocol, for every picture format, and name the version where they can."""
+    """Probabilities agree to 1e-5 over every protocol and picture format; all that can say the version say it."""
     for address in addresses_of(server):
         with closing(connect(address, "pets", timeout_s=60)) as client:
             predictions = list(predict_files(client, collect_images([servable / "pictures"])))
