@@ -130,7 +130,7 @@ class Registry:
     def create_version(self, new: NewVersion) -> ModelVersion:
         """Create a version, and first its registered model if that is missing."""
         check_model_name(new.name)
-        with self._translated(), _quietly():
+        with self._translated(), _quietly(), _process_wide(self.tracking_uri):
             self._create_registered_model(new.name)
             model_id = _logged_model_id(new.source)
             created = self._client.create_model_version(
@@ -285,6 +285,22 @@ def _parent(path: str) -> str:
 def _listing(names: list[str]) -> str:
     shown = ", ".join(names[:_LISTED])
     return f"{shown}, ..." if len(names) > _LISTED else shown or "none"
+
+
+@contextlib.contextmanager
+def _process_wide(tracking_uri: str) -> Iterator[None]:
+    """MLflow's SQL store looks a LoggedModel up at the process's tracking address, not at its own."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    if before == tracking_uri:
+        yield
+        return
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ def _probe_database(tracking_uri: str) -> None:
 def _root_cause(exc: BaseException) -> str:
     while exc.__cause__ is not None:
         exc = exc.__cause__
-    text = without_credentials(str(exc))
+    text = without_credentials(str(exc)).rstrip(".")
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
