@@ -195,13 +195,15 @@ def _errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = f"{error.filename or path}: {' '.join((error.strerror or str(error)).split())}"
-        if error.errno in _FULL:
+        number = _error_number(error)
+        text = os.strerror(number) if number else " ".join(str(error).split())
+        reason = f"{error.filename or path}: {text}"
+        if number in _FULL:
             raise UnavailableError(
                 f"{reason}; expected room for the whole version. Free some below {path}, then run the same command "
                 "again; nothing half written stays."
             ) from error
-        if error.errno in _FORBIDDEN:
+        if number in _FORBIDDEN:
             raise InputError(
                 f"{reason}; expected a directory that this user can read and write, {path}. Mend its permissions or "
                 "pass another --base."
@@ -209,3 +211,10 @@ def _errors(path: Path) -> Iterator[None]:
         raise UnavailableError(
             f"{reason}; expected to work below {path}. Mend what it names, then run the same command again."
         ) from error
+
+
+def _error_number(error: OSError) -> int | None:
+    """The error's number; shutil.Error, which copying a tree raises, has only the texts of the errors it met."""
+    if error.errno is not None:
+        return error.errno
+    return next((number for number in sorted(_FULL | _FORBIDDEN) if os.strerror(number) in str(error)), None)
