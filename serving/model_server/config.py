@@ -36,12 +36,12 @@ class ModelSettings:
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_config(path: Path) -> tuple[ModelSettings, ...]:
-    """The models of a ModelServerConfig file; InputError naming the file, and the line of a mistake in its syntax."""
+def parse_config(data: bytes, path: Path) -> tuple[ModelSettings, ...]:
+    """The models of a ModelServerConfig's text, read from `path`; InputError names path and line."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); expected a ModelServerConfig as text.") from error
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error}); expected a ModelServerConfig as text.") from error
     config = ModelServerConfig()
     try:
         text_format.Parse(text, config)

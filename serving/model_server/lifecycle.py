@@ -29,6 +29,7 @@ class LoadRules:
     retries: int = 5
     retry_interval_s: float = 60.0
     labels_may_wait: bool = False  # a new label may name a version that is not available yet
+    on_available: Callable[[str, int], None] = lambda _name, _number: None
     clock: Callable[[], float] = time.monotonic
 
 
@@ -195,6 +196,7 @@ class ServedModel:
                 version.runtime, version.state = runtime, State.AVAILABLE
                 took_s = self._rules.clock() - started
                 _LOG.info("%s/%d AVAILABLE after %.1f s", self.name, version.number, took_s)
+                self._rules.on_available(self.name, version.number)
             self._settle()
 
     def _move_labels(self) -> None:

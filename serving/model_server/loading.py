@@ -39,10 +39,10 @@ def _ask_golden(runtime: Runtime, version_directory: Path, manifest: Manifest, v
     record = manifest.variants.get(variant)
     if record is None:
         raise IntegrityError(
-            f"{version_directory}: its manifest has no variant {variant!r}, only {', '.join(sorted(manifest.variants))}. "
-            "Choose a runtime for one of these, or build the servable with it."
+            f"{version_directory}: its manifest has variants {', '.join(sorted(manifest.variants))}; expected "
+            f"{variant!r}. Choose a runtime for one of these, or build the servable with it."
         )
-    golden = load_golden(version_directory / published_path(f"{GOLDEN}/golden.npz").removesuffix("/golden.npz"))
+    golden = load_golden(version_directory / published_path(GOLDEN))
     report = check_golden(golden, lambda signature, inputs: predict(runtime, signature, inputs), record.tolerance)
     if not report.passed:
         raise IntegrityError(

@@ -47,7 +47,7 @@ class Models:
 
     def look(self) -> None:
         """Look for new versions of every model."""
-        for model in list(self._models.values()):
+        for model in self.served():
             model.look()
 
     def acquire(self, spec: ModelSpec) -> Lease:
@@ -90,18 +90,14 @@ class Models:
             raise not_found(f"Could not find version {number} of model {spec.name}")
         return found
 
-    def names(self) -> tuple[str, ...]:
-        """The models that the config lists, sorted."""
-        return tuple(sorted(name for name, model in list(self._models.items()) if not model.retired))
-
-    def labels(self, name: str) -> dict[str, int]:
-        """The labels in effect of a model."""
-        return self._labels(name)
+    def served(self) -> tuple[ServedModel, ...]:
+        """The models that the config lists, by name."""
+        return tuple(model for _, model in sorted(self._models.copy().items()) if not model.retired)
 
     def ready(self) -> bool:
         """Whether there are models and each has a version AVAILABLE."""
-        names = self.names()
-        return bool(names) and all(self._models[name].is_available() for name in names)
+        served = self.served()
+        return bool(served) and all(model.is_available() for model in served)
 
     def _configure(self, settings: Iterable[ModelSettings]) -> None:
         listed = set()

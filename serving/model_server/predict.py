@@ -28,8 +28,9 @@ def _check_names(signature: SignatureDef, inputs: Mapping[str, Array]) -> None:
     given, known = set(inputs), set(signature.inputs)
     if len(given) != len(known):
         raise invalid_argument(
-            f"input size does not match signature: {len(given)}!={len(known)} len({_set(given)}) != len({_set(known)}). "
-            f"Sent extra: {_set(given - known)}. Missing but required: {_set(known - given)}."
+            f"input size does not match signature: {len(given)}!={len(known)} "
+            f"len({_set(given)}) != len({_set(known)}). Sent extra: {_set(given - known)}. "
+            f"Missing but required: {_set(known - given)}."
         )
     for key in inputs:
         if key not in known:
@@ -52,7 +53,7 @@ def _check_tensor(index: int, key: str, array: Array, info: TensorInfo) -> None:
 
 
 def fits(shape: Sequence[int], info: TensorInfo) -> bool:
-    """Whether a tensor of that shape may be fed; trailing sizes of 1 may be left out, as TensorFlow Serving lets them."""
+    """Whether a tensor of that shape may be fed; trailing sizes of 1 may be left out, as in TensorFlow Serving."""
     if info.tensor_shape.unknown_rank:
         return True
     expected = [dim.size for dim in info.tensor_shape.dim]

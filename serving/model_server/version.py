@@ -9,6 +9,7 @@ from serving.model_server.errors import ServingError
 from serving.model_server.runtimes import Runtime
 from serving.model_server.source import VersionDirectory
 from serving.wire.get_model_status_pb2 import ModelVersionStatus
+from serving.wire.status_pb2 import Code
 
 State = ModelVersionStatus.State
 
@@ -34,6 +35,7 @@ class Version:
     def status(self) -> ModelVersionStatus:
         """As GetModelStatus reports it."""
         status = ModelVersionStatus(version=self.number, state=self.state)
+        status.status.error_code = Code.OK
         if self.failure is not None:
             status.status.error_code = self.failure.code
             status.status.error_message = self.failure.message

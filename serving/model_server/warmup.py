@@ -8,11 +8,11 @@ from google.protobuf.message import DecodeError
 from serving.model_server.errors import invalid_argument
 from serving.model_server.predict import predict
 from serving.model_server.runtimes import Runtime
+from serving.servable.warmup import WARMUP_FILE
 from serving.wire.prediction_log_pb2 import PredictionLog
 from serving.wire.tensors import to_numpy
 from serving.wire.tfrecord import read_records
 
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 _MOST_RECORDS = 1000
 _LOG = logging.getLogger(__name__)
 

@@ -3,15 +3,24 @@
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
 
     from serving.wire.meta_graph_pb2 import SignatureDef
 
-RUNTIMES = {"tensorflow": "serving.model_server.runtimes.tensorflow:TensorFlowRuntime"}
-"""Name to `module:class`; the class is called with a version directory and loads it."""
+
+class Row(NamedTuple):
+    """One runtime: `module:class`, called with a version directory to load it, and the variant that it executes."""
+
+    loader: str
+    variant: str
+
+
+RUNTIMES = {
+    "tensorflow": Row("serving.model_server.runtimes.tensorflow:TensorFlowRuntime", "tensorflow-fp32"),
+}
 
 
 class Runtime(Protocol):
@@ -40,7 +49,7 @@ def open_runtime(name: str) -> LoadRuntime:
     """The loader of the runtime called `name`, a key of RUNTIMES; its libraries are imported by its first call."""
 
     def load(version_directory: Path) -> Runtime:
-        module, _, attribute = RUNTIMES[name].partition(":")
+        module, _, attribute = RUNTIMES[name].loader.partition(":")
         runtime: Runtime = getattr(importlib.import_module(module), attribute)(version_directory)
         return runtime
 

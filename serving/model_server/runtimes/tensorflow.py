@@ -52,7 +52,7 @@ class TensorFlowRuntime:
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray[Any, Any]], outputs: Sequence[str]
     ) -> Mapping[str, np.ndarray[Any, Any]]:
-        """The named outputs for inputs that were checked against the signature; errors of the graph are ServingErrors."""
+        """The named outputs for inputs that were checked; what the graph refuses becomes a ServingError of its code."""
         call = self._callable(signature, tuple(outputs))
         try:
             answers = call(*(inputs[name] for name in sorted(inputs)))

@@ -1,0 +1,163 @@
+"""The server as a process: its ports, its threads, its signals, and its end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import uvicorn
+
+from serving.model_server.config import ModelSettings
+from serving.model_server.flags import Flags
+from serving.model_server.grpc_api import GrpcApi, make_grpc_server
+from serving.model_server.lifecycle import LoadRules
+from serving.model_server.loading import checked_loader
+from serving.model_server.models import Models
+from serving.model_server.polling import Poller
+from serving.model_server.rest import RestApi
+from serving.model_server.runtimes import RUNTIMES, open_runtime
+from slipway.errors import UnavailableError
+
+_LOG = logging.getLogger(__name__)
+_BACKLOG = 2048
+
+
+class _RestServer(uvicorn.Server):
+    """Leaves signals to this module: uvicorn would raise them again at the end, and the exit code would not be 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(flags: Flags) -> None:
+    """Serve as the flags say until SIGTERM or SIGINT, answer the requests in flight, and end the process.
+
+    Raises UnavailableError if a port is taken, InputError if the config file is wrong.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    draining = threading.Event()
+    models = _models(flags)
+    rest_socket = _listen(flags.host, flags.rest_api_port) if flags.rest_api_port else None
+    grpc_server = _grpc_server(flags, GrpcApi(models, draining.is_set)) if flags.port else None
+    _poller(flags, models).start()
+    if grpc_server is not None:
+        grpc_server.start()
+    _LOG.info("listening on %s", _addresses(flags))
+    rest = _rest_server(flags, RestApi(models, _threads("rest"), *_rest_limits(flags), draining.is_set))
+    with asyncio.Runner(loop_factory=rest.config.get_loop_factory()) as runner:
+        runner.run(_until_stopped(flags, draining, rest, rest_socket, grpc_server))
+    _LOG.info("stopped")
+    # Threads that still load a version, or run an overdue request, and libraries' own exit handlers, end here.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _models(flags: Flags) -> Models:
+    variant = RUNTIMES[flags.runtime].variant
+    rules = LoadRules(
+        checked_loader(open_runtime(flags.runtime), variant, warmup=flags.enable_model_warmup),
+        retries=flags.max_num_load_retries,
+        retry_interval_s=flags.load_retry_interval_micros / 1e6,
+        labels_may_wait=flags.allow_version_labels_for_unavailable_models,
+        on_available=lambda name, number: _LOG.info("serving %s@%d on %s", name, number, _addresses(flags)),
+    )
+    return Models(rules, flags.default_label)
+
+
+def _poller(flags: Flags, models: Models) -> Poller:
+    if flags.model_config_file:
+        config, config_interval_s = Path(flags.model_config_file), flags.model_config_file_poll_wait_seconds
+        return Poller(models, flags.file_system_poll_wait_seconds, config, config_interval_s)
+    models.configure([ModelSettings(flags.model_name, Path(flags.model_base_path).absolute())])
+    return Poller(models, flags.file_system_poll_wait_seconds, None, 0)
+
+
+def _threads(name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_thread_count(), thread_name_prefix=name)
+
+
+def _thread_count() -> int:
+    return 4 * (os.cpu_count() or 1)  # TensorFlow Serving's number
+
+
+def _rest_limits(flags: Flags) -> tuple[float, int]:
+    return flags.rest_api_timeout_in_ms / 1000, flags.max_body_bytes
+
+
+def _rest_server(flags: Flags, api: RestApi) -> _RestServer:
+    config = uvicorn.Config(
+        api,
+        loop="auto",
+        http="auto",
+        lifespan="off",
+        ws="none",
+        interface="asgi3",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=flags.drain_timeout_seconds,
+    )
+    return _RestServer(config)
+
+
+def _grpc_server(flags: Flags, api: GrpcApi) -> grpc.Server:
+    try:
+        return make_grpc_server(api, f"{flags.host}:{flags.port}", _thread_count())
+    except OSError as error:
+        raise UnavailableError(_taken("port", flags.host, flags.port, "cannot be bound")) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UnavailableError(_taken("rest_api_port", host, port, os.strerror(error.errno or 0))) from error
+    return listener
+
+
+def _addresses(flags: Flags) -> str:
+    addresses = [f"http://{flags.host}:{flags.rest_api_port}"] if flags.rest_api_port else []
+    addresses += [f"grpc://{flags.host}:{flags.port}"] if flags.port else []
+    return " and ".join(addresses)
+
+
+def _taken(flag: str, host: str, port: int, reason: str) -> str:
+    return f"--{flag}={port}: cannot listen on {host}:{port} ({reason}). Stop what uses it, or give another port."
+
+
+async def _until_stopped(
+    flags: Flags,
+    draining: threading.Event,
+    rest: _RestServer,
+    rest_socket: socket.socket | None,
+    grpc_server: grpc.Server | None,
+) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    rest_task = loop.create_task(rest.serve([rest_socket])) if rest_socket is not None else None
+    await stopping.wait()
+    draining.set()
+    _LOG.info("stopping: requests in flight have up to %d s", flags.drain_timeout_seconds)
+    stopped = grpc_server.stop(flags.drain_timeout_seconds) if grpc_server is not None else None
+    rest.should_exit = True
+    if rest_task is not None:
+        await rest_task
+    if stopped is not None:
+        await asyncio.to_thread(stopped.wait)

@@ -1,0 +1,141 @@
+"""TensorFlow Serving's REST API as an ASGI application: paths, bodies, deadlines; the work is done in threads."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from serving.model_server.body import read_body
+from serving.model_server.errors import ServingError, invalid_argument
+from serving.model_server.json_request import parse_request, request_inputs
+from serving.model_server.json_response import (
+    error_json,
+    listing_json,
+    metadata_json,
+    prediction_json,
+    readiness_json,
+    status_json,
+)
+from serving.model_server.models import Models
+from serving.model_server.predict import DEFAULT_SIGNATURE, predict
+from serving.wire.model_pb2 import ModelSpec
+from serving.wire.status_pb2 import Code
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_PREDICTION = re.compile(rf"{_MODEL}:(?P<method>classify|regress|predict)", re.IGNORECASE | re.ASCII)
+_STATUS = re.compile(rf"{_MODEL}(?P<metadata>/metadata)?", re.IGNORECASE | re.ASCII)
+_LISTING = re.compile(r"/v1/models/?", re.IGNORECASE)
+_MOST_DIGITS = 4000  # Python refuses to parse longer numbers
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back: a status, a JSON body, and headers beside the usual ones."""
+
+    status: int
+    body: bytes
+    headers: Headers = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RestApi:
+    """The ASGI application. `draining` says that the server is about to stop, and so not ready."""
+
+    models: Models
+    threads: Executor
+    timeout_s: float
+    max_body_bytes: int
+    draining: Callable[[], bool] = lambda: False
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                answer = await self._answer(scope, receive)
+        except TimeoutError:
+            answer = _error(ServingError(Code.DEADLINE_EXCEEDED, f"No answer within {self.timeout_s:g} s."))
+        except ServingError as error:
+            answer = _error(error)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers + answer.headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+    async def _answer(self, scope: Message, receive: Receive) -> Answer:
+        method, path = scope["method"], scope["raw_path"].decode("latin-1").partition("?")[0]
+        if method == "POST" and (match := _PREDICTION.fullmatch(path)):
+            body = await read_body(scope["headers"], receive, self.max_body_bytes)
+            if body is None:
+                text = f"The body is larger than {self.max_body_bytes} bytes. Send less, or start with --max_body_mb."
+                return Answer(413, error_json(ServingError(Code.INVALID_ARGUMENT, text)))
+            return await self._in_thread(self._predict, _spec(match), match["method"].lower(), body)
+        if method == "GET" and (match := _STATUS.fullmatch(path)):
+            return await self._in_thread(self._describe, _spec(match), match["metadata"])
+        if method == "GET" and _LISTING.fullmatch(path):
+            return Answer(200, listing_json(self.models.served()))
+        if method in {"GET", "HEAD"} and path == "/healthz":
+            ready = self.models.ready() and not self.draining()
+            return Answer(200 if ready else 503, readiness_json(ready=ready))
+        error = invalid_argument(f"Malformed request: {method} {path}")
+        return _error(error) if path.lower().startswith("/v1/") else Answer(404, error_json(error))
+
+    async def _in_thread(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, _guarded, work, *arguments)
+
+    def _predict(self, spec: ModelSpec, method: str, body: bytes) -> Answer:
+        if method != "predict":
+            raise ServingError(Code.UNIMPLEMENTED, f"{method} is not served here. Use predict.")
+        request = parse_request(body)
+        with self.models.acquire(spec) as lease:
+            name = request.signature_name or DEFAULT_SIGNATURE
+            signature = lease.runtime.signatures.get(name)
+            if signature is None:
+                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+            outputs = predict(lease.runtime, name, request_inputs(request, signature.inputs))
+            return Answer(
+                200,
+                prediction_json(outputs, row_format=request.row_format),
+                [(b"x-slipway-model", lease.model.encode()), (b"x-slipway-version", b"%d" % lease.number)],
+            )
+
+    def _describe(self, spec: ModelSpec, metadata: str | None) -> Answer:
+        if metadata is None:
+            return Answer(200, status_json(self.models.versions(spec)))
+        with self.models.acquire(spec) as lease:
+            return Answer(200, metadata_json(lease.model, lease.number, lease.runtime.signatures))
+
+
+def _guarded(work: Callable[..., Answer], *arguments: object) -> Answer:
+    try:
+        return work(*arguments)
+    except ServingError as error:
+        return _error(error)
+    except Exception as error:  # noqa: BLE001  a request's failure is its own; the server goes on
+        _LOG.exception("a request failed in a way that was not foreseen")
+        return _error(ServingError(Code.INTERNAL, f"{type(error).__name__}: see the server's log."))
+
+
+def _error(error: ServingError) -> Answer:
+    return Answer(error.http_status, error_json(error))
+
+
+def _spec(match: re.Match[str]) -> ModelSpec:
+    spec = ModelSpec(name=unquote(match["name"]))
+    if match["version"]:
+        if len(match["version"]) > _MOST_DIGITS or int(match["version"]) >= 2**63:
+            raise invalid_argument(f"Failed to convert version: {match['version']} to numeric.")
+        spec.version.value = int(match["version"])
+    elif match["label"]:
+        spec.version_label = unquote(match["label"])
+    return spec
