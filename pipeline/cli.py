@@ -43,7 +43,10 @@ class _Group(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Group,
+    context_settings={"auto_envvar_prefix": "SLIPWAY", "help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 def main() -> None:
     """The lifecycle of an image classifier on MLflow: trained, gated, published, served, verified and reversible.
 

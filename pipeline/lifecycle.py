@@ -14,6 +14,7 @@ from pipeline.tracking import StepRun, open_run, step
 from registry.client import ModelVersion, Registry
 from registry.gate import GateReport
 from slipway.errors import InputError
+from slipway.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     from pipeline.data import Dataset
@@ -65,6 +66,7 @@ def data(config: Config) -> "Dataset":
     """The validated, split, digested images."""
     from pipeline.data import load_dataset
 
+    start_tensorflow()
     return load_dataset(config.data, Path(config.workdir))
 
 

@@ -1,5 +1,6 @@
 """The MLflow model that a version is registered from: the Keras network, the sealed servable, and how to load them."""
 
+import logging
 import shutil
 import sys
 from importlib.metadata import version
@@ -39,6 +40,8 @@ def save_model(network: "keras.Model", servable: Path, path: str, mlflow_model: 
     import mlflow.keras
     from mlflow import pyfunc
 
+    # Keras' flavor takes tensor signatures alone; ours, of two optional columns, is set behind it.
+    logging.getLogger("mlflow.keras.save").setLevel(logging.ERROR)
     mlflow.keras.save_model(
         network,
         path,

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.config import Config
 from slipway.errors import InputError
+from slipway.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     from registry.client import ModelVersion
@@ -66,8 +67,7 @@ class _InProcess:
     """A `serving.client.Client` that runs the SavedModel in this process."""
 
     def __init__(self, version: "ModelVersion", saved_model: Path) -> None:
-        import tensorflow as tf
-
+        tf = start_tensorflow()
         self.name = version.name
         self._version = str(version.version)
         self._loaded: Any = tf.saved_model.load(str(saved_model))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.model import NetworkConfig, build_network
 from slipway.errors import InputError, NotFoundError
+from slipway.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -72,8 +73,8 @@ def train(config: TrainConfig, dataset: "Dataset", run: "StepRun", report: Progr
 
     Same configuration, data and machine: same weights. The trained network is the run's artifact `network/model.keras`.
     """
+    tf = start_tensorflow()
     import keras
-    import tensorflow as tf
 
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
@@ -99,6 +100,7 @@ def train(config: TrainConfig, dataset: "Dataset", run: "StepRun", report: Progr
 
 def load_network(run: "StepRun") -> "keras.Model":
     """The trained network of a finished run, with float32 computation."""
+    start_tensorflow()
     import keras
 
     with tempfile.TemporaryDirectory(prefix="slipway-network-") as scratch:

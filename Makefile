@@ -1,0 +1,54 @@
+# Each target makes the environment that it needs; PYTHON names a Python 3.11.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+.PHONY: quickstart test serve lint integration soak benchmark generate
+
+quickstart serve: export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
+
+quickstart: .venv/pipeline  ## images -> a trained, gated, published and verified version
+	slipway main --config pipeline/conf/quickstart.yaml $(ARGS)
+
+serve: .venv/pipeline  ## the model server (8501, 8500) and the MLflow UI (5000), until Ctrl-C
+	$(BIN)/python -m pipeline.serve_with_ui
+
+test: .venv/dev  ## what takes minutes
+	pytest $(ARGS)
+
+integration: .venv/dev  ## real servers, real trainings: half an hour
+	pytest -m integration --timeout 900 $(ARGS)
+
+soak: .venv/dev  ## repeated kills and swaps: hours
+	pytest -m soak --timeout 7200 $(ARGS)
+
+lint: .venv/dev  ## style, types, import contracts, generated files
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+benchmark: .venv/dev  ## on an otherwise idle machine
+	$(BIN)/python -m benchmarks.export
+
+generate: .venv/dev  ## MLproject, conda.yaml, wire messages, locked requirements
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 requirements/uv.in -o requirements/uv.txt
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --override requirements/overrides.txt --extra pipeline pyproject.toml -o requirements/pipeline.txt
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --override requirements/overrides.txt --extra pipeline --group dev -c requirements/pipeline.txt pyproject.toml -o requirements/dev.txt
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --extra serving -c requirements/pipeline.txt pyproject.toml -o requirements/serving.txt
+	$(BIN)/python -m serving.wire.generate
+	$(BIN)/python -m pipeline.mlproject
+
+.venv/uv: requirements/uv.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	touch $@
+
+# --no-deps: the locked files are complete, and one of them overrides a dependency.
+.venv/pipeline: .venv/uv requirements/pipeline.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/pipeline.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/dev: .venv/pipeline requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/dev.txt
+	touch $@
