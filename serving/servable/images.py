@@ -75,12 +75,14 @@ def decode_batch(image_bytes: "tf.Tensor", size: tuple[int, int], max_pixels: in
 
 def decoding_fault(error: Exception) -> str:
     """What an error of these functions says about the image, in a few words and without the graph's own."""
-    first_line = re.sub(r"\{\{.*?\}\} *", "", str(error).partition("\n")[0])
-    if ours := re.search(r"assertion failed: \[(.*)\]", first_line):
-        return ours[1]
-    if known := re.search(r"\b(JPEG|PNG|GIF)\b", first_line):
-        return f"{known[1]} data is damaged or truncated"
-    return first_line
+    text = str(error)
+    if refused := re.search(r"assertion failed: \[(.*)\]", text):
+        return refused[1]
+    before_nodes = re.search(r"^(.*)\n\t \[\[", text, re.MULTILINE)  # a traceback through the graph may come first
+    line = before_nodes[1] if before_nodes else text.partition("\n")[0]
+    if damaged := re.search(r"\b(JPEG|PNG|GIF)\b", line):
+        return f"{damaged[1]} data is damaged or truncated"
+    return re.sub(r"\{\{.*?\}\} *", "", line)
 
 
 def _decode_jpeg(image_bytes: Any, max_pixels: int) -> Any:
@@ -126,7 +128,9 @@ def _decode_gif(image_bytes: Any, header: Any, max_pixels: int) -> Any:
     has_frame = _require(descriptor[0] == ord(","), ["GIF data holds no image; expected one frame or more"])
     with tf.control_dependencies([has_frame, _limit_pixels(canvas_height, canvas_width, max_pixels)]):
         end = after_sub_blocks(frame + 11 + colour_table_bytes(descriptor[9]))
-        first = tf.strings.join([tf.strings.substr(image_bytes, tf.zeros_like(end), end), b";"])
+        before = tf.strings.substr(image_bytes, tf.zeros_like(frame), frame + 1)
+        behind = tf.strings.substr(image_bytes, frame + 5, end - frame - 5)
+        first = tf.strings.join([before, b"\0\0\0\0", behind, b";"])  # at 0, 0: TensorFlow would crop it by its place
         pixels = tf.io.decode_image(first, channels=3, expand_animations=False)
     return tf.pad(pixels, [[top, canvas_height - top - height], [left, canvas_width - left - width], [0, 0]])
 
