@@ -73,7 +73,7 @@ def seal(bundle: Path, **facts: Unpack[Facts]) -> str:
     IntegrityError if the bundle holds a symbolic link, or a file that has no place in a version directory.
     """
     files = {}
-    for path in _files_below(bundle):
+    for path in _files_below(bundle, str(bundle)):
         if path != MANIFEST:
             published_path(path)
             files[path] = FileEntry(sha256_file(bundle / path), (bundle / path).stat().st_size)
@@ -123,7 +123,7 @@ class _Place:
 
 def _verify(place: _Place, expected_digest: str | None) -> Manifest:
     try:
-        present = set(_files_below(place.root))
+        present = set(_files_below(place.root, place.origin))
         if place.manifest not in present:
             raise place.failure(place.manifest, "is missing; expected the sealed servable's manifest")
         data = (place.root / place.manifest).read_bytes()
@@ -155,7 +155,7 @@ def _verify_file(place: _Place, path: str, entry: FileEntry, present: set[str]) 
         raise place.failure(path, f"has sha256 {digest}; expected {entry.sha256}")
 
 
-def _files_below(root: Path) -> Iterator[str]:
+def _files_below(root: Path, origin: str) -> Iterator[str]:
     """Relative POSIX paths of all regular files; IntegrityError for a symbolic link or another special file."""
     pending = [("", root.lstat().st_mode)]
     while pending:
@@ -170,8 +170,8 @@ def _files_below(root: Path) -> Iterator[str]:
                 ]
         else:
             raise IntegrityError(
-                f"{root}: {path or '.'!r} is a symbolic link or a special file; expected plain files and directories. "
-                "Replace it by a copy of what it stands for."
+                f"{origin}: {path or '.'!r} is not a plain file in a directory, but a symbolic link or the like; expected "
+                "what was sealed. Replace it by a copy of what it stands for."
             )
 
 
