@@ -17,7 +17,7 @@ def collect_images(paths: Sequence[Path]) -> list[Path]:
     A folder's images are its visible files whose names end in .jpg, .jpeg, .png, .bmp or .gif, in either case.
     Raises InputError that names every path that is missing, or a folder without an image.
     """
-    missing = [str(path) for path in paths if not path.exists()]
+    missing = [str(path) for path in paths if not _is_there(path)]
     if missing:
         raise InputError(
             f"no such file or folder: {', '.join(missing)}; expected images or folders of them. Check the paths."
@@ -36,6 +36,13 @@ def predict_files(client: Client, files: Iterable[Path]) -> Iterator[Prediction]
             yield Prediction(
                 str(file), answer.label, answer.class_id, answer.probability, answer.output, client.name, answer.version
             )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, a folder that we may not enter
+        return False
 
 
 def _images_below(folder: Path) -> list[Path]:

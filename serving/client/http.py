@@ -6,7 +6,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -101,7 +101,9 @@ class Http:
 
     def _send(self, method: str, path: str, body: bytes | None) -> Response:
         headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body is not None else {})
-        self._connection.request(method, self.address.path + path, body=body, headers=headers)
+        # A server that refuses a large body may answer, and close, before it has read it: the answer is there to read.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.request(method, self.address.path + path, body=body, headers=headers)
         response = self._connection.getresponse()
         return Response(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 

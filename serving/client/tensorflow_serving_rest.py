@@ -64,17 +64,21 @@ def check_known(response: Response, name: str, http: Http) -> None:
         raise _failure(response, name, http)
 
 
-def is_available(http: Http, name: str) -> tuple[bool, str]:
-    """Whether a version of the model is AVAILABLE, and the server's words on the state, for a message."""
+def is_available(http: Http, name: str, label: str | None = None) -> tuple[bool, str]:
+    """Whether a version of the model (the one that bears `label`) is AVAILABLE, and the states of all in words."""
     response = http.get(model_path(name))
-    document = response.document
-    statuses = document.get("model_version_status", []) if isinstance(document, dict) else []
+    statuses = _statuses(response)
     words = [
         f"version {one.get('version')} {one.get('state')} {one.get('status', {}).get('error_message', '')}".strip()
         for one in statuses
     ]
-    available = any(status.get("state") == "AVAILABLE" for status in statuses)
-    return available, "; ".join(words) or response.message
+    asked = statuses if label is None else _statuses(http.get(model_path(name, label=label)))
+    return any(one.get("state") == "AVAILABLE" for one in asked), "; ".join(words) or response.message
+
+
+def _statuses(response: Response) -> list[Any]:
+    document = response.document
+    return list(document.get("model_version_status", [])) if isinstance(document, dict) else []
 
 
 def _failure(response: Response, name: str, http: Http) -> Exception:

@@ -4,6 +4,8 @@ import sys
 
 from serving.targets import Addresses, Command, ServeSpec, tensorflow_serving
 
+_LIVE = "stable"
+
 
 class Embedded:
     """Serves the version labelled `stable` in `<base>/labels.config`, and follows that file while it runs."""
@@ -20,7 +22,7 @@ class Embedded:
                 f"--rest_api_port={spec.rest_port}",
                 f"--model_config_file={tensorflow_serving.config_file(spec, 'labels.config')}",
                 "--model_config_file_poll_wait_seconds=1",
-                "--default_label=stable",
+                f"--default_label={_LIVE}",
                 *spec.extra_args,
             )
         )
@@ -30,5 +32,5 @@ class Embedded:
         return tensorflow_serving.addresses(spec)
 
     def state(self, spec: ServeSpec) -> tuple[bool, str]:
-        """See Target."""
-        return tensorflow_serving.state(spec)
+        """See Target. The previous champion, loaded beside it, does not count."""
+        return tensorflow_serving.state(spec, _LIVE)

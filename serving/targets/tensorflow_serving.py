@@ -17,10 +17,10 @@ def addresses(spec: ServeSpec) -> Addresses:
     return Addresses(f"http://{host}:{spec.rest_port}", f"grpc://{host}:{spec.grpc_port}")
 
 
-def state(spec: ServeSpec) -> tuple[bool, str]:
-    """Whether a version of the model is AVAILABLE, and the states of all its versions in words."""
+def state(spec: ServeSpec, label: str | None = None) -> tuple[bool, str]:
+    """Whether a version of the model (the one that bears `label`) is AVAILABLE, and the states of all in words."""
     with Http(parse_address(addresses(spec).rest), _PROBE_TIMEOUT_S) as http:
-        return is_available(http, spec.name)
+        return is_available(http, spec.name, label)
 
 
 def config_file(spec: ServeSpec, name: str) -> Path:

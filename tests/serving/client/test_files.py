@@ -34,9 +34,9 @@ def test_a_file_named_twice_is_asked_once(tmp_path):
 
 
 def test_every_missing_path_is_named(tmp_path):
-    """All are listed at once."""
-    with pytest.raises(InputError, match=r"no such file or folder: .*one\.png, .*two; expected"):
-        collect_images([tmp_path / "one.png", tmp_path / "two"])
+    """All are listed at once, also a name that no file can have."""
+    with pytest.raises(InputError, match=r"no such file or folder: .*one\.png, .*two, x+; expected"):
+        collect_images([tmp_path / "one.png", tmp_path / "two", Path("x" * 300)])
 
 
 def test_a_folder_without_images_is_an_error(tmp_path):

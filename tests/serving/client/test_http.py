@@ -3,6 +3,7 @@
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from contextlib import closing, contextmanager
 
@@ -150,3 +151,31 @@ def test_a_path_before_the_api_is_kept():
     service.app.routes[:] = [Route("/pets-api/v1/models/{name:path}", service.status)]
     with serving_http(service.app) as address:
         connect(f"{address}/pets-api/", "pets").close()
+
+
+def test_a_refusal_before_the_body_was_read_is_heard():
+    """A server may answer 413 and close while we still send."""
+    status = b'HTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\n{"model_version_status": []}'
+    refusal = b'HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 20\r\n\r\n{"error": "too big"}'
+
+    def serve(listening):
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(status)
+            connection.recv(4096)
+            connection.sendall(refusal)
+            connection.shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        with closing(connect(address, "pets", timeout_s=5)) as client, pytest.raises(RejectedError, match="too big"):
+            client.predict([image(0, padding=8 << 20)])
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    """A command's --help may import the client and the targets."""
+    program = "import serving.client, serving.targets.process, sys; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"tensorflow", "mlflow", "grpc", "numpy", "starlette"} & set(modules)

@@ -5,9 +5,13 @@ import os
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from serving.targets import TARGETS, ServeSpec, open_target
 from slipway.errors import InputError, UnavailableError
+from tests.serving.client.servers import serving_http
 
 
 @pytest.fixture(params=sorted(TARGETS))
@@ -69,3 +73,30 @@ def test_what_cannot_be_served_is_refused_when_it_is_said(wrong, complaint, tmp_
     """Ports and names are checked before a process is."""
     with pytest.raises(InputError, match=complaint):
         ServeSpec(**{"name": "pets", "base": tmp_path} | wrong)
+
+
+@pytest.mark.parametrize("stable", [True, False])
+def test_the_embedded_server_is_ready_when_the_champion_is(stable, spec):
+    """A previous champion that is loaded, where the champion failed to load, does not make it ready."""
+    versions = [
+        {
+            "version": "2",
+            "state": "END",
+            "status": {"error_code": "INTERNAL", "error_message": "golden requests differ"},
+        },
+        {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}},
+    ]
+    label = (
+        {"model_version_status": versions[1:]} if stable else {"error": "Unrecognized servable version label: stable"}
+    )
+    app = Starlette(
+        routes=[
+            Route("/v1/models/pets", lambda _: JSONResponse({"model_version_status": versions})),
+            Route("/v1/models/pets/labels/stable", lambda _: JSONResponse(label, 200 if stable else 400)),
+        ]
+    )
+    with serving_http(app) as address:
+        listening = dataclasses.replace(spec, rest_port=int(address.rpartition(":")[2]))
+        ready, words = open_target("embedded").state(listening)
+    assert ready is stable
+    assert words == "version 2 END golden requests differ; version 1 AVAILABLE"
