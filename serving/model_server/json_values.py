@@ -6,6 +6,7 @@ finds the message that TensorFlow Serving gives.
 
 import binascii
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def _fits_integer(found: Array, dtype: np.dtype[Any]) -> bool:
 
 def _largest_integer(dtype: np.dtype[Any]) -> int:
     mantissa_bits: int = np.finfo(dtype).nmant
-    return 2 ** (mantissa_bits + 1) - 1
+    return (1 << (mantissa_bits + 1)) - 1
 
 
 def _dense_shape(value: Any) -> list[int]:
@@ -146,7 +147,7 @@ class _Leaf:
         if isinstance(value, int):
             fits = abs(value) <= _largest_integer(self.dtype)
         else:
-            fits = abs(value) <= np.finfo(self.dtype).max or not np.isfinite(value)
+            fits = abs(value) <= float(np.finfo(self.dtype).max) or not math.isfinite(value)
         if not fits:
             raise invalid_argument(
                 f"Cannot convert JSON value: {quote(value)} to {self.name} without loss of precision."

@@ -1,0 +1,108 @@
+"""The command line."""
+
+import subprocess
+import sys
+import time
+from dataclasses import fields
+
+import pytest
+
+from serving.model_server.flags import Flags, help_text, parse_flags
+from slipway.errors import InputError
+
+BASE = "--model_base_path=/models/m"
+
+
+def test_defaults_are_tensorflow_servings_with_rest_on_its_usual_port():
+    flags = parse_flags([BASE])
+    assert (flags.port, flags.rest_api_port, flags.model_name) == (8500, 8501, "default")
+    assert (flags.file_system_poll_wait_seconds, flags.rest_api_timeout_in_ms) == (1, 30000)
+    assert flags.enable_model_warmup
+    assert not flags.default_label
+
+
+@pytest.mark.parametrize("arguments", [["--port=99"], ["--port", "99"], ["-port=99"]])
+def test_a_value_stands_after_an_equals_sign_or_a_space(arguments):
+    assert parse_flags([BASE, *arguments]).port == 99
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--enable_model_warmup"], True),
+        (["--enable_model_warmup=false"], False),
+        (["--enable_model_warmup", "false"], False),
+        (["--enable_model_warmup=TRUE"], True),
+        (["--enable_model_warmup", "--port=1"], True),
+    ],
+)
+def test_a_boolean_needs_no_value(arguments, expected):
+    assert parse_flags([BASE, *arguments]).enable_model_warmup is expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prot=1"], r"unknown flag '--prot'; did you mean --port\? Known: --port, --rest_api_port"),
+        (["--nothing_like_it"], r"unknown flag '--nothing_like_it'\. Known:"),
+        (["stray"], "unknown flag 'stray'"),
+        (["--port=many"], "--port=many: expected a whole number"),
+        (["--port"], "--port: expected a value after it"),
+        (["--port=70000"], "--port=70000: expected a port from 0 to 65535"),
+        (["--port=0", "--rest_api_port=0"], "nothing to listen on"),
+        (["--port=7", "--rest_api_port=7"], "--rest_api_port is the same"),
+        (["--enable_model_warmup=maybe"], "expected true or false"),
+        (["--max_body_mb=0"], "--max_body_mb=0: expected 1 or more"),
+        (["--file_system_poll_wait_seconds=-1"], "expected 0 or more"),
+        (["--runtime=abacus"], "--runtime=abacus: expected one of tensorflow"),
+        (["--model_config_file=/none"], "--model_base_path and --model_config_file: expected one of them"),
+    ],
+)
+def test_a_mistake_is_refused_with_what_was_expected(arguments, message):
+    with pytest.raises(InputError, match=message):
+        parse_flags([BASE, *arguments])
+
+
+def test_something_to_serve_must_be_given():
+    with pytest.raises(InputError, match="nothing to serve: expected --model_base_path=DIRECTORY"):
+        parse_flags([])
+    with pytest.raises(InputError, match="--model_config_file=/none: no such file"):
+        parse_flags(["--model_config_file=/none"])
+
+
+def test_help_shows_every_flag_with_its_default():
+    for flag in fields(Flags):
+        assert f"--{flag.name}=" in help_text()
+        assert flag.metadata["help"] in help_text()
+
+
+def run(*arguments):
+    command = [sys.executable, "-X", "importtime", "-m", "serving.model_server", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_imports_neither_tensorflow_nor_grpc_nor_a_web_server():
+    done = run("--help")
+    assert done.returncode == 0
+    assert "--rest_api_port=8501" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "serving.model_server.flags" in imported
+    assert not imported & {"tensorflow", "mlflow", "grpc", "uvicorn", "numpy", "google.protobuf"}
+
+
+def test_help_comes_within_half_a_second():
+    took_s = []
+    for _ in range(3):
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-m", "serving.model_server", "--help"], capture_output=True, check=True)
+        took_s.append(time.monotonic() - start)
+    assert min(took_s) < 0.5
+
+
+def test_a_mistake_is_one_line_and_exit_code_2():
+    done = subprocess.run(
+        [sys.executable, "-m", "serving.model_server", "--prot=1"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown flag '--prot'")
+    assert done.stderr.count("\n") == 1
