@@ -1,12 +1,15 @@
 """The exact process of each target."""
 
 import dataclasses
+import re
+import shlex
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
-from serving.targets import open_target
+from serving.targets import ServeSpec, open_target
 from serving.targets.tensorflow_model_server import IMAGE
 from slipway.errors import InputError
 from tests.serving.targets.conftest import program
@@ -97,3 +100,15 @@ def test_mlflow_serves_the_verified_copy_in_this_environment(spec):
         f"--port={spec.rest_port}",
     )
     assert command.environment["PATH"].startswith(f"{sys.prefix}/bin:")
+
+
+@pytest.mark.parametrize("start", ["tensorflow_model_server", "docker"])
+def test_the_page_on_tensorflow_serving_shows_what_is_started(start, spec, binary):
+    """docs/serve-with-tensorflow-serving.md has the same command, for the defaults."""
+    if start == "docker":
+        binary.unlink()
+        program(binary.parent / "docker", DAEMON)
+    page = (Path(__file__).parents[3] / "docs" / "serve-with-tensorflow-serving.md").read_text()
+    shown = re.search(rf"^\$ ({start} .*)$", page, re.MULTILINE)[1].replace("$PWD/serving_base", str(spec.base))
+    defaults = ServeSpec("resnet50", spec.base)
+    assert tuple(shlex.split(shown)[1:]) == open_target("tensorflow_model_server").command(defaults).argv[1:]
