@@ -45,10 +45,10 @@ generate: .venv/dev  ## MLproject, conda.yaml, wire messages, locked requirement
 
 # --no-deps: the locked files are complete, and one of them overrides a dependency.
 .venv/pipeline: .venv/uv requirements/pipeline.txt pyproject.toml
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/pipeline.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r requirements/pipeline.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv/dev: .venv/pipeline requirements/dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r requirements/dev.txt
 	touch $@

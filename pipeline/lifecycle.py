@@ -5,10 +5,12 @@ images -> data -> train -> evaluate -> servable -> register -> gate -> promote -
 
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config, config_from_json, config_to_json, flat
+from pipeline.data.config import DataConfig
 from pipeline.progress import report
 from pipeline.tracking import StepRun, open_run, step
 from registry.client import ModelVersion, Registry
@@ -64,10 +66,7 @@ def train(config: Config, resume: str | None = None) -> "TrainedModel":
 
 def data(config: Config) -> "Dataset":
     """The validated, split, digested images."""
-    from pipeline.data import load_dataset
-
-    start_tensorflow()
-    return load_dataset(config.data, Path(config.workdir))
+    return _loaded(config.data, config.workdir)
 
 
 def evaluate(config: Config, run_id: str) -> "Evaluation":
@@ -186,6 +185,17 @@ def rollback(config: Config, to: int | None = None, reason: str = "") -> "Promot
     from pipeline import promotion
 
     return promotion.roll_back(config, to, reason)
+
+
+@cache
+def _loaded(config: DataConfig, workdir: str) -> "Dataset":
+    """Each step asks for the images; within one process they are validated once."""
+    from pipeline.data import load_dataset
+
+    start_tensorflow()
+    dataset = load_dataset(config, Path(workdir))
+    report(dataset.summary())
+    return dataset
 
 
 def run_config(run: StepRun) -> Config:

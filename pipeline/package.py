@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import serving.servable.slipway_model as pyfunc_loader
+import serving.servable
 from registry.mlflow_errors import mlflow_errors
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlflow.models import Model
 
 SERVABLE = "servable"
-_LOADER = Path(pyfunc_loader.__file__)
+_LOADER = Path(serving.servable.__path__[0]) / "slipway_model.py"
 _PACKAGES = ("mlflow", "tensorflow-cpu", "keras", "numpy", "pandas")
 
 

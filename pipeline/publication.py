@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, labels_config, models_config
-
 from pipeline.config import Config
 from pipeline.package import SERVABLE
 from registry.client import ModelVersion, Registry
+from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, labels_config, models_config
 from serving.servable.manifest import verify_bundle
 from serving.stores import Bundle, Publication, open_store
 from slipway.errors import InputError
@@ -51,7 +50,7 @@ def registered_digest(version: ModelVersion) -> str:
 def write_configs(config: Config, name: str, champion: int, previous: int | None) -> None:
     """Tell running model servers what is live: `models.config` for any, `labels.config` for the embedded one."""
     store = open_store(config.base)
-    base = str(Path(config.base).absolute())
+    base = str(Path(config.base, name).absolute())
     kept = previous if previous in store.versions(name) else None
     # Labels first: a server that reads them keeps both versions loaded, whichever file changes next.
     store.update_file(LABELS_CONFIG, lambda text: labels_config(text, name, base, champion, kept))

@@ -33,7 +33,7 @@ class NotFoundError(SlipwayError):
     """A run, version, alias or file that was named does not exist."""
 
 
-class Interrupted(SlipwayError):
+class Interrupted(SlipwayError):  # noqa: N818 - an order, not a fault
     """The user stopped the command; what it had finished is kept."""
 
     exit_code = 130

@@ -1,6 +1,5 @@
 """A CSV manifest as a source: path,label[,split], paths relative to the CSV file's folder."""
 
-import difflib
 import os
 import warnings
 from pathlib import Path
@@ -43,9 +42,9 @@ def _fault(path: str, label: str, split: str | None) -> str | None:
     if not label:
         return "label is empty; expected the image's class. Edit the row."
     if split is not None and split not in SPLITS:
-        close = difflib.get_close_matches(split, SPLITS, n=1)
-        meant = f"did you mean '{close[0]}'?" if close else "Edit the row, or leave the column out."
-        return f"split is {split!r}; expected train, validation or test. {meant}"
+        meant = next((name for name in SPLITS if name[:3] == split.lower()[:3]), None)
+        remedy = f"Write '{meant}'." if meant else "Edit the row, or leave the column out."
+        return f"split is {split!r}; expected train, validation or test. {remedy}"
     return None
 
 

@@ -30,7 +30,7 @@ _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDI
 
 
 class LocalStore:
-    """`Store` in the directory `base`, a path or a `file://` URI, which must exist."""
+    """`Store` in the directory `base`, a path or a `file://` URI; made by the first publication if its parent exists."""
 
     def __init__(self, base: str) -> None:
         self._base = _local_path(base)
@@ -39,6 +39,8 @@ class LocalStore:
         """See `Store`."""
         parent, version_dir = self._version_dir(name, version)
         with _errors(self._base):
+            if self._base.parent.is_dir() and not os.path.lexists(self._base):
+                self._base.mkdir(exist_ok=True)
             _check_base(self._base)
             sweep(parent)
             if not os.path.lexists(version_dir):
@@ -68,7 +70,6 @@ class LocalStore:
         """See `Store`."""
         directory = self._base / check_model_name(name)
         with _errors(self._base):
-            _check_base(self._base)
             if not directory.is_dir():
                 return ()
             names = [entry.name for entry in os.scandir(directory) if entry.is_dir()]
@@ -78,10 +79,10 @@ class LocalStore:
         """See `Store`."""
         path = self._base / check_relative_path(relative_path)
         with _errors(path):
-            _check_base(self._base)
             present = _content(path)
             if update(present) == present:
                 return present
+            _check_base(self._base)
             with _locked(self._base / _LOCK):
                 for leftover in path.parent.glob(f".{path.name}.*"):  # a killed write's; with the lock, ours alone
                     leftover.unlink()

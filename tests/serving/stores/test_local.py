@@ -154,18 +154,27 @@ def assert_one_line_with(error: SlipwayError, *words: str) -> None:
         assert word in str(error)
 
 
-def test_a_missing_base_path_is_refused_with_the_command_that_makes_it(tmp_path, source):
-    store = open_store(str(tmp_path / "nowhere"))
+def test_a_base_path_in_a_missing_folder_is_refused_with_the_command_that_makes_it(tmp_path, source):
+    place = tmp_path / "not mounted" / "base"
+    store = open_store(str(place))
     for call in (
         lambda: store.publish("digits", 1, bundle_of(source, "0" * 64)),
         lambda: store.verify("digits", 1, "0" * 64),
-        lambda: store.versions("digits"),
         lambda: store.update_file("models.config", lambda _: b""),
     ):
         with pytest.raises(NotFoundError) as caught:
             call()
-        assert_one_line_with(caught.value, "does not exist", f"mkdir -p {tmp_path / 'nowhere'}")
-    assert not (tmp_path / "nowhere").exists()
+        assert_one_line_with(caught.value, "does not exist", f"mkdir -p {place}")
+    assert not place.parent.exists()
+
+
+def test_a_base_path_that_is_not_there_yet_is_empty_and_the_first_publication_makes_it(tmp_path, source):
+    store = open_store(str(tmp_path / "base"))
+    assert store.versions("digits") == ()
+    assert store.update_file("models.config", lambda present: present) is None
+    assert not (tmp_path / "base").exists()
+    store.publish("digits", 1, bundle_of(source, make_bundle(source)))
+    assert store.versions("digits") == (1,)
 
 
 def test_a_base_path_or_a_models_directory_that_is_a_file_is_refused(tmp_path, base, source):
