@@ -51,7 +51,10 @@ def test_an_empty_config_serves_nothing(tmp_path):
         (f'model_config_list {{ config {{ base_path: "/x" {PLATFORM} }} }}', "a model without a name"),
         (f'model_config_list {{ config {{ name: "m" base_path: "x" {PLATFORM} }} }}', "expected an absolute path"),
         ('model_config_list { config { name: "m" base_path: "/x" } }', "Illegal setting neither"),
-        ('model_config_list { config { name: "m" base_path: "/x" model_platform: "onnx" } }', "'onnx' is not supported"),
+        (
+            'model_config_list { config { name: "m" base_path: "/x" model_platform: "onnx" } }',
+            "'onnx' is not supported",
+        ),
         (f"model_config_list {{ {model('model_type: TENSORFLOW')} }}", "Illegal setting both"),
         (f"model_config_list {{ {model('model_version_policy { specific {} }')} }}", "specific without versions"),
         (f"model_config_list {{ {model('logging_config {}')} }}", "logging_config is not supported"),

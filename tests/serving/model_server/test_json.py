@@ -109,7 +109,11 @@ REFUSED = [
     ('{"inputs": [[1], [2, 3]]}', ONE, "Encountered list at unexpected size: 2 at level: 1 expected size: 1"),
     ('{"inputs": [1, [2]]}', ONE, "Encountered list at unexpected level: 1 expected < 1"),
     ('{"inputs": [[1], 2]}', ONE, "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2"),
-    ('{"instances": [{"y": 1}]}', ONE, "key: y of 'instances' list. Error: INVALID_ARGUMENT: JSON object: does not have"),
+    (
+        '{"instances": [{"y": 1}]}',
+        ONE,
+        "key: y of 'instances' list. Error: INVALID_ARGUMENT: JSON object: does not have",
+    ),
     ('{"instances": [{"a": 1}]}', TWO, "keys must be equal to: a,b"),
     ('{"instances": [{"a": 1, "b": 0.5}]}', TWO, "Failed to process element: 0 key: b of 'instances' list."),
     ('{"instances": [1]}', TWO, "instances is a plain list, but expecting list of objects"),
@@ -147,7 +151,9 @@ json_values = st.recursive(
 )
 
 
-@given(value=json_values, key=st.sampled_from(["instances", "inputs"]), infos=st.sampled_from([ONE, TWO, TEXT, BYTE, BOOL]))
+@given(
+    value=json_values, key=st.sampled_from(["instances", "inputs"]), infos=st.sampled_from([ONE, TWO, TEXT, BYTE, BOOL])
+)
 def test_any_json_gives_tensors_of_the_right_type_or_a_refusal(value, key, infos):
     try:
         found = inputs(json.dumps({key: value}), infos)
@@ -157,7 +163,9 @@ def test_any_json_gives_tensors_of_the_right_type_or_a_refusal(value, key, infos
         assert found.keys() == infos.keys()
 
 
-@given(st.lists(st.lists(st.floats(width=32) | st.integers(-1000, 1000), min_size=2, max_size=2), min_size=1, max_size=5))
+@given(
+    st.lists(st.lists(st.floats(width=32) | st.integers(-1000, 1000), min_size=2, max_size=2), min_size=1, max_size=5)
+)
 def test_lists_of_numbers_arrive_exactly(rows):
     array = inputs(json.dumps({"instances": rows}), ONE)["x"]
     np.testing.assert_array_equal(array, np.array(rows, np.float32))
