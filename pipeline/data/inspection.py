@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pipeline.data.listing import Candidate
@@ -47,6 +48,7 @@ def inspect(candidates: Sequence[Candidate], max_pixels: int) -> list[Inspection
         pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for every image
 
 
+@cache  # traced once a process
 def _decoder(max_pixels: int) -> Callable[[bytes], str | None]:
     import tensorflow as tf
 
