@@ -1,23 +1,21 @@
 """The only door to MLflow's model registry and to the artifacts of runs and versions."""
 
 import contextlib
-import logging
 import re
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from registry.mlflow_calls import few_retries, process_wide, quietly
 from registry.mlflow_errors import check_reachable, mlflow_errors, without_credentials
 from slipway.errors import NotFoundError
 from slipway.names import check_alias, check_model_name, check_version
 
 _LOGGED_MODEL = re.compile(r"models:/(m-[^/@]+)$")
 _LISTED = 10
-STAGES = ("None", "Staging", "Production", "Archived")
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class ModelVersion:
     version: int
     run_id: str
     source: str  # what was registered: `models:/m-...` (a LoggedModel), or an artifact address
-    stage: str  # one of STAGES
+    stage: str  # None, Staging, Production or Archived
     aliases: tuple[str, ...]
     tags: Mapping[str, str]
     created_ms: int  # since the epoch
@@ -68,7 +66,7 @@ class Registry:
 
     @contextlib.contextmanager
     def _translated(self, place: str = "") -> Iterator[None]:
-        with mlflow_errors(place or f"tracking store {self.tracking_uri}"):
+        with mlflow_errors(place or f"tracking store {self.tracking_uri}"), few_retries():
             yield
 
     # Versions
@@ -130,9 +128,11 @@ class Registry:
     def create_version(self, new: NewVersion) -> ModelVersion:
         """Create a version, and first its registered model if that is missing."""
         check_model_name(new.name)
-        with self._translated(), _quietly(), _process_wide(self.tracking_uri):
-            self._create_registered_model(new.name)
+        with self._translated(), quietly(), process_wide(self.tracking_uri):
             model_id = _logged_model_id(new.source)
+            if model_id is not None:
+                self._client.get_logged_model(model_id)  # a server answers a missing one by an internal error
+            self._create_registered_model(new.name)
             created = self._client.create_model_version(
                 new.name, new.source, new.run_id, dict(new.tags), None, new.description, model_id=model_id
             )
@@ -160,8 +160,8 @@ class Registry:
                 self._client.delete_registered_model_alias(name, alias)
 
     def set_stage(self, name: str, version: int, stage: str) -> None:
-        """Set the stage that MLflow's older UI shows: one of STAGES. Other versions keep theirs."""
-        with self._translated(f"{name} version {version}: stage {stage!r}"), _quietly():
+        """Set what MLflow's older UI shows: None, Staging, Production or Archived. Other versions keep theirs."""
+        with self._translated(f"{name} version {version}: stage {stage!r}"), quietly():
             self._client.transition_model_version_stage(name, str(version), stage, archive_existing_versions=False)
 
     def set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
@@ -285,33 +285,3 @@ def _parent(path: str) -> str:
 def _listing(names: list[str]) -> str:
     shown = ", ".join(names[:_LISTED])
     return f"{shown}, ..." if len(names) > _LISTED else shown or "none"
-
-
-@contextlib.contextmanager
-def _process_wide(tracking_uri: str) -> Iterator[None]:
-    """MLflow's SQL store looks a LoggedModel up at the process's tracking address, not at its own."""
-    import mlflow
-
-    before = mlflow.get_tracking_uri()
-    if before == tracking_uri:
-        yield
-        return
-    mlflow.set_tracking_uri(tracking_uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without MLflow's notices on stages (deprecated, and wanted here for the older UI) and on version creation."""
-    logger = logging.getLogger("mlflow")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)

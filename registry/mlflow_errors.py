@@ -56,9 +56,11 @@ def _probe_server(tracking_uri: str) -> None:
             f"tracking server {without_credentials(tracking_uri)}: expected an answer within {_PROBE_S} s and got none "
             f"({_root_cause(exc)}). {_REMEDY}"
         ) from exc
-    if response.status_code >= 500:
+    if response.status_code >= 500 or response.status_code == 404:
+        kind = "is not MLflow's" if response.status_code == 404 else "is not ready"
         raise UnavailableError(
-            f"tracking server {without_credentials(tracking_uri)}: answered HTTP {response.status_code}. {_REMEDY}"
+            f"tracking server {without_credentials(tracking_uri)}: {kind}, "
+            f"it answered HTTP {response.status_code} to /health. {_REMEDY}"
         )
 
 

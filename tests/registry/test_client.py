@@ -1,5 +1,8 @@
 import http.server
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -98,9 +101,10 @@ def test_names_that_cannot_be_are_input_errors(world, ask):
 
 def test_a_source_that_does_not_exist_makes_no_version(world):
     run_id = world.run()
-    with pytest.raises(SlipwayError, match="m-nope"):
+    with pytest.raises(NotFoundError, match="m-nope"):
         world.registry.create_version(NewVersion("digits", "models:/m-nope", run_id, {}, ""))
-    assert world.registry.versions("digits") == ()
+    with pytest.raises(NotFoundError, match="'digits' does not exist"):
+        world.registry.versions("digits")
 
 
 def test_artifacts_of_a_version_are_copied_never_handed_out(world, tmp_path):
@@ -205,3 +209,49 @@ def test_credentials_leave_no_trace_in_messages_and_reprs(world):
     text = "postgresql://user:pass@host/db and http://u:p@x:5000/a\nsecond line"
     assert without_credentials(text) == "postgresql://host/db and http://x:5000/a second line"
     assert repr(world.registry).startswith("Registry('sqlite:///")
+
+
+class _Failing(http.server.BaseHTTPRequestHandler):
+    """Healthy to look at; every question ends in an internal error."""
+
+    def do_GET(self):
+        if self.path == "/health":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"OK")
+        else:
+            self.send_error(500)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def failing_server():
+    server = http.server.HTTPServer(("127.0.0.1", 0), _Failing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_that_fails_at_every_question_is_reported_in_seconds_and_leaves_the_retries_as_they_were(
+    failing_server, monkeypatch
+):
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    begun = time.monotonic()
+    with pytest.raises(SlipwayError):
+        Registry(failing_server).versions("digits")
+    assert time.monotonic() - begun < 20
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+def test_the_registrys_modules_import_neither_mlflow_nor_a_database_until_they_are_used():
+    modules = ("card", "client", "evaluation", "gate", "history", "lease", "ledger", "policy", "promote", "register")
+    code = f"""
+import sys
+{"; ".join(f"import registry.{module}" for module in modules)}
+print([name for name in ("mlflow", "sqlalchemy", "scipy", "pandas") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
