@@ -18,7 +18,7 @@ _BY_SUFFIX: dict[str, Callable[[Path], Listing]] = {".csv": list_manifest}
 def list_source(source: str, workdir: Path) -> Listing:
     """List the images of `source`: a row above, or a folder. Raises InputError if it is neither."""
     if source in _EMBEDDED:
-        return list_folder(_EMBEDDED[source](workdir))
+        return list_folder(_EMBEDDED[source](workdir.absolute()))
     path = Path(source).expanduser().absolute()
     if path.is_dir():
         return list_folder(path)

@@ -1,6 +1,7 @@
 """What a source lists, before any image is opened: here images are empty files."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -158,6 +159,14 @@ def test_digits_are_1797_files_in_ten_classes_with_the_same_bytes_everywhere(tmp
     assert listing.labels == set("0123456789")
     assert not listing.problems
     assert sha256_file(tmp_path / "digits/0/0000.png") == FIRST_DIGIT
+
+
+def test_files_are_absolute_whatever_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "animals/cat/1.jpg")
+    listings = [list_source("digits", Path("work")), list_source("animals", Path("work"))]
+    monkeypatch.chdir("/")
+    assert all(listing.place.is_dir() and listing.candidates[0].file.is_file() for listing in listings)
 
 
 def test_digits_are_written_once_and_leave_nothing_beside(tmp_path):
