@@ -85,12 +85,19 @@ def champion_to_beat(registry: Registry, ledger: Ledger, name: str, version: int
 def rollback_target(registry: Registry, ledger: Ledger, name: str, to: int | None = None) -> int:
     """The version that a rollback brings back: `to`, or the champion before the present one.
 
+    Where the alias already is on the champion before, and the ledger does not know it, a rollback was killed halfway:
+    then it is that version again, so that the next call finishes it instead of going one further.
+
     Raises:
         NotFoundError: there is no champion, or none before it, or no such version.
         InputError: `to` is the champion, or never was one.
     """
     current = registry.require_alias(name, CHAMPION).version
+    recorded = ledger.champions(name)
+    unfinished = bool(recorded) and recorded[-1] != current
     if to is None:
+        if unfinished and recorded[-2:-1] == (current,):
+            return current
         previous = ledger.previous_champion(name, current)
         if previous is None:
             raise NotFoundError(
@@ -99,7 +106,7 @@ def rollback_target(registry: Registry, ledger: Ledger, name: str, to: int | Non
             )
         return registry.version(name, previous).version
     target = registry.version(name, to).version
-    if target == current:
+    if target == current and not unfinished:
         raise InputError(f"{name}: version {target} is the champion already. Name another one by --to.")
     _check_was_champion(ledger, name, target)
     return target

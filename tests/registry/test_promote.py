@@ -193,17 +193,22 @@ class _Dying(Registry):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _promote_and_die(tracking_uri, ledger_url, after):
-    move_champion(_Dying(tracking_uri, after), Ledger(ledger_url), promotion(2, 1))
+def _die(tracking_uri, ledger_url, after, change):
+    move_champion(_Dying(tracking_uri, after), Ledger(ledger_url), change)
+
+
+def killed(world, ledger, after, change):
+    """Run `change` in a process that SIGKILL ends right `after` one step of it."""
+    child = PROCESSES.Process(target=_die, args=(world.uri, str(ledger.engine.url), after, change))
+    child.start()
+    child.join(120)
+    assert child.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("after", ["alias", "Archived", "Production"])
 def test_the_next_call_finishes_a_promotion_that_was_killed_between_two_changes(three, ledger, after):
     move_champion(three.registry, ledger, promotion(1, None))
-    child = PROCESSES.Process(target=_promote_and_die, args=(three.uri, str(ledger.engine.url), after))
-    child.start()
-    child.join(120)
-    assert child.exitcode == -signal.SIGKILL
+    killed(three, ledger, after, promotion(2, 1))
     assert len(ledger.entries("digits")) == 1
     assert champion_to_beat(three.registry, ledger, "digits", 2) == 1
 
@@ -212,6 +217,20 @@ def test_the_next_call_finishes_a_promotion_that_was_killed_between_two_changes(
     assert stages(three) == ["Archived", "Production", "None"]
     assert (entry.from_version, entry.to_version) == (1, 2)
     assert ledger.verify_chain() == 2
+
+
+@pytest.mark.parametrize(("after", "to"), [("alias", None), ("Production", 2)])
+def test_the_next_call_finishes_a_rollback_that_was_killed_and_goes_no_further(three, ledger, after, to):
+    for version in (1, 2, 3):
+        move_champion(three.registry, ledger, promotion(version, version - 1 or None))
+    killed(three, ledger, after, rollback(2, 3))
+
+    target = rollback_target(three.registry, ledger, "digits", to)
+    entry = move_champion(three.registry, ledger, rollback(target, 2))
+    assert (entry.action, entry.from_version, entry.to_version) == ("rollback", 3, 2)
+    assert three.registry.aliases("digits") == {CHAMPION: 2}
+    assert stages(three) == ["Archived", "Production", "Archived"]
+    assert rollback_target(three.registry, ledger, "digits") == 1
 
 
 def test_the_champion_to_beat_is_the_one_that_the_alias_names(three, ledger):
