@@ -41,8 +41,12 @@ def test_every_field_has_the_name_number_and_type_that_tensorflow_gives_it():
     from google.protobuf import descriptor_pool
     from tensorflow.core.example import example_pb2  # noqa: F401
     from tensorflow.core.protobuf import saved_model_pb2  # noqa: F401
-    from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2, prediction_service_pb2  # noqa: F401
-    from tensorflow_serving.apis import get_model_status_pb2  # noqa: F401
+    from tensorflow_serving.apis import (  # noqa: F401
+        get_model_status_pb2,
+        model_management_pb2,
+        prediction_log_pb2,
+        prediction_service_pb2,
+    )
 
     pool = descriptor_pool.Default()
     compared = 0

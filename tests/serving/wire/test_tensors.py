@@ -1,5 +1,7 @@
 """Tensors on the wire."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -79,10 +81,8 @@ def test_a_tensor_that_contradicts_itself_is_refused(proto):
 @given(data=st.binary(max_size=60))
 def test_any_message_gives_a_tensor_or_a_refusal(data):
     proto = TensorProto(dtype=DataType.DT_STRING, tensor_shape=shape_proto([3]), tensor_content=data)
-    try:
+    with contextlib.suppress(InputError):
         assert sum(map(len, to_numpy(proto).tolist())) <= len(data)
-    except InputError:
-        pass
 
 
 def test_type_names_are_tensorflows():
