@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.config import Config, load_config, with_overrides
-from pipeline.options import config_options, option, overrides
+from pipeline.options import config_options, is_switch, option, overrides
 from slipway.errors import InputError, SlipwayError
 
 if TYPE_CHECKING:
@@ -25,8 +25,24 @@ _JSON = option("--json", "Print one JSON document.", bool)
 _REASON = option("--reason", "Why, for the ledger.")
 
 
+class _Command(click.Command):
+    """Takes `--json` and `--json true` alike, and never a file that follows as the switch's value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        switches = {flag for parameter in self.params if is_switch(parameter) for flag in parameter.opts}
+        given: list[str] = []
+        for place, argument in enumerate(args):
+            given.append(argument)
+            following = args[place + 1 : place + 2]
+            if argument in switches and following and following[0].lower() not in ("", "true", "false"):
+                given.append("true")
+        return super().parse_args(ctx, given)
+
+
 class _Group(click.Group):
     """Prints a foreseen error as one line, and leaves with its exit code."""
+
+    command_class = _Command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -86,6 +86,11 @@ def option(flag: str, help: str, kind: type = str, **more: Any) -> Callable[[Any
     return click.option(flag, type=Unset(kind), help=help, **more)
 
 
+def is_switch(parameter: click.Parameter) -> bool:
+    """Whether an option is true or false, so that its flag may stand alone."""
+    return isinstance(parameter.type, Unset) and parameter.type.kind is bool
+
+
 def config_options(*sections: str) -> Callable[[Any], Any]:
     """Options for the keys of `sections` ("data", "train"), or single keys ("name"), and `--config`."""
     chosen = [item for item in config_keys().values() if any(_in_section(item.key, name) for name in sections)]

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -64,28 +64,30 @@ def _by_registry(config: Config, files: Sequence[Path], ask: Ask) -> "list[Predi
 
 
 class _InProcess:
-    """A `serving.client.Client` that runs the SavedModel in this process."""
+    """A `serving.client.Client` that runs the SavedModel in this process, as the embedded server would."""
 
     def __init__(self, version: "ModelVersion", saved_model: Path) -> None:
-        tf = start_tensorflow()
+        start_tensorflow()
+        from serving.model_server.runtimes.tensorflow import TensorFlowRuntime
+
         self.name = version.name
         self._version = str(version.version)
-        self._loaded: Any = tf.saved_model.load(str(saved_model))
+        self._runtime = TensorFlowRuntime(saved_model)
 
     def predict(self, images: Sequence[bytes]) -> "list[Answer]":
-        import tensorflow as tf
-
         from serving.client import Answer, RejectedError
+        from serving.client.answers import INPUT, OUTPUTS, SIGNATURE
+        from serving.client.http import one_line
+        from serving.model_server.errors import ServingError
 
         try:
-            answer = self._loaded.signatures["serving_bytes"](image_bytes=tf.constant(list(images)))
-        except tf.errors.InvalidArgumentError as error:
-            raise RejectedError(str(error.message).splitlines()[0]) from error
-        output, class_id, label = (np.asarray(answer[name]) for name in ("output", "class_id", "label"))
+            answers = self._runtime.run(SIGNATURE, {INPUT: np.array(images, dtype=object)}, OUTPUTS)
+        except ServingError as error:
+            raise RejectedError(one_line(error.message)) from error
         return [
-            Answer(label[i].decode(), int(class_id[i]), tuple(map(float, output[i])), self._version)
-            for i in range(len(images))
+            Answer(label.decode(), int(class_id), tuple(map(float, output)), self._version)
+            for output, class_id, label in zip(*(answers[name] for name in OUTPUTS), strict=True)
         ]
 
     def close(self) -> None:
-        del self._loaded
+        self._runtime.close()

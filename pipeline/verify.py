@@ -1,7 +1,6 @@
 """Nothing is live until it has answered: start the server on what is published, and ask it."""
 
 import socket
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,15 +38,15 @@ def verify_served(config: Config, version: ModelVersion, record: "Record") -> Ve
     base = Path(config.base).absolute()
     rest, grpc = _free_ports()
     spec = ServeSpec(name=version.name, base=base, rest_port=rest, grpc_port=grpc)
-    with tempfile.TemporaryDirectory(prefix="slipway-verify-") as scratch:
-        log = Path(scratch) / "server.log"
-        with start(open_target("embedded"), spec, log=log) as server:
-            golden = ask_golden(server.addresses.rest, server.addresses.grpc, version, base)
-            client = connect(server.addresses.rest, version.name)
-            try:
-                prediction = next(iter(predict_files(client, [record.file])))
-            finally:
-                client.close()
+    log = Path(config.workdir) / "verify.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with start(open_target("embedded"), spec, log=log) as server:
+        golden = ask_golden(server.addresses.rest, server.addresses.grpc, version, base)
+        client = connect(server.addresses.rest, version.name)
+        try:
+            prediction = next(iter(predict_files(client, [record.file])))
+        finally:
+            client.close()
     if prediction.version not in ("", str(version.version)):
         raise IntegrityError(
             f"the server answered from version {prediction.version}; expected version {version.version}. "

@@ -18,6 +18,7 @@ def start_tensorflow() -> Any:
         import tensorflow as tf
 
         tf.constant(0)
+        tf.get_logger().setLevel("ERROR")
     finally:
         os.dup2(kept, 2)
         os.close(kept)

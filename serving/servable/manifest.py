@@ -170,8 +170,8 @@ def _files_below(root: Path, origin: str) -> Iterator[str]:
                 ]
         else:
             raise IntegrityError(
-                f"{origin}: {path or '.'!r} is not a plain file in a directory, but a symbolic link or the like; expected "
-                "what was sealed. Replace it by a copy of what it stands for."
+                f"{origin}: {path or '.'!r} is not a plain file in a directory, but a symbolic link or the like; "
+                "expected what was sealed. Replace it by a copy of what it stands for."
             )
 
 

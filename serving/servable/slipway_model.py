@@ -3,15 +3,18 @@
 One row a picture: `input`, float pixels [H][W][3], RGB, 0 to 255; or `image_bytes`, an encoded JPEG, PNG, BMP or GIF.
 """
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
 _SIGNATURES = {"input": "serving_default", "image_bytes": "serving_bytes"}
 _BATCH = 32
+_AT_NODE = re.compile(r"^(.+)\n\s+\[\[\{\{node ", re.MULTILINE)  # TensorFlow's reason stands before the failed node
 
 
 class Classifier:
@@ -41,7 +44,11 @@ class Classifier:
             tensor = tf.constant(np.stack([np.asarray(value, np.float32) for value in values]))
         else:
             tensor = tf.constant(values)
-        answer = self._loaded.signatures[_SIGNATURES[column]](**{column: tensor})
+        try:
+            answer = self._loaded.signatures[_SIGNATURES[column]](**{column: tensor})
+        except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
+            reason = _AT_NODE.search(str(error))
+            raise _refused(reason[1] if reason else str(error).strip().splitlines()[0]) from error
         output, class_id, label = (answer[name].numpy() for name in ("output", "class_id", "label"))
         return [
             (row.tolist(), int(number), name.decode())
@@ -52,11 +59,15 @@ class Classifier:
 def _given(row: Mapping[Hashable, Any]) -> tuple[str, Any]:
     given = [(name, row[name]) for name in _SIGNATURES if name in row and not _missing(row[name])]
     if len(given) != 1:
-        raise ValueError(
+        raise _refused(
             f"a row gives {len(given)} of the columns 'input' and 'image_bytes'; expected exactly one of them. "
             "Send {'input': pixels} or {'image_bytes': base64 of a file}."
         )
     return given[0]
+
+
+def _refused(reason: str) -> MlflowException:
+    return MlflowException.invalid_parameter_value(reason)
 
 
 def _missing(value: Any) -> bool:
