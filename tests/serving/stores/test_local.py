@@ -1,5 +1,6 @@
 """The local store on real file systems: full, read-only, missing, damaged, and shared with a living publisher."""
 
+import fcntl
 import os
 import resource
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from serving.servable.layout import published_path
 from serving.servable.manifest import read_manifest
 from serving.stores import Bundle, open_store
+from serving.stores.staging import sweep
 from slipway.errors import InputError, IntegrityError, NotFoundError, SlipwayError
 from tests.serving.stores.bundles import bundle_of, make_bundle, names_in, publish_command, update_command
 from tests.serving.stores.kill_points import kill_before_each_call
@@ -133,6 +135,67 @@ def test_a_living_publishers_staging_directory_is_left_alone(base, source):
     slow.join(30)
     assert publications[0].created
     assert names_in(base / "digits") == {"1", "2"}
+
+
+def test_publishers_that_sweep_while_others_begin_never_take_a_new_staging_directory_for_a_dead_ones(base, source):
+    digest = make_bundle(source, size_bytes=1_000)
+    created = []
+
+    def publish(versions: range) -> None:
+        store = open_store(str(base))
+        created.extend(store.publish("digits", version, bundle_of(source, digest)).created for version in versions)
+
+    threads = [threading.Thread(target=publish, args=(range(first, 41, 4),)) for first in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert created == [True] * 40
+    assert names_in(base / "digits") == {str(version) for version in range(1, 41)}
+
+
+def test_a_sweep_between_the_making_of_a_staging_directory_and_its_locking_only_costs_a_new_one(
+    base, source, monkeypatch
+):
+    digest = make_bundle(source)
+    flock, swept = fcntl.flock, []
+
+    def late_flock(descriptor, operation):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        swept.extend(names_in(base / "digits"))
+        sweep(base / "digits")
+        assert names_in(base / "digits") == set()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late_flock)
+    assert open_store(str(base)).publish("digits", 1, bundle_of(source, digest)).created
+    assert len(swept) == 1
+    assert names_in(base / "digits") == {"1"}
+
+
+def test_all_that_is_published_is_on_the_disk_before_it_appears_and_its_appearance_after(base, source, monkeypatch):
+    """Records what was synchronised until the rename that shows the version, and since."""
+    digest = make_bundle(source)
+    (base / "digits").mkdir()
+    synced, synced_before = [], []
+    fsync, rename = os.fsync, os.rename
+
+    def recorded_fsync(descriptor):
+        fsync(descriptor)
+        synced.append(os.fstat(descriptor).st_ino)
+
+    def recorded_rename(old, new):
+        rename(old, new)
+        if Path(new) == base / "digits/1":
+            synced_before.extend(synced)
+            synced.clear()
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "rename", recorded_rename)
+    open_store(str(base)).publish("digits", 1, bundle_of(source, digest))
+    published = {path.stat().st_ino for path in [base / "digits/1", *(base / "digits/1").rglob("*")]}
+    assert published <= set(synced_before)
+    assert (base / "digits").stat().st_ino in synced
 
 
 def test_four_publisher_processes_at_once_all_succeed_and_leave_one_version_and_nothing_else(base, source):
