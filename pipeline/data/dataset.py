@@ -61,9 +61,9 @@ class Dataset:
             + ", ".join(f"{size:,} {split}" for split, size in sizes.items())
         ]
         if self.rotated:
-            parts.append(f"{self.rotated:,} carry an EXIF rotation, which is ignored")
+            parts.append(f"EXIF rotations ignored: {self.rotated:,}")
         if self.skipped:
-            parts.append(f"{len(self.skipped):,} bad images skipped")
+            parts.append(f"bad images skipped: {len(self.skipped):,}")
         return "; ".join(parts)
 
 

@@ -36,7 +36,7 @@ def describe(problems: Sequence[Problem], source: str, workdir: Path) -> str:
     if len(lines) == 1:
         remedy = " Mend or remove it, or pass --skip-bad-images." if skippable else ""
         return lines[0] + remedy
-    aside = f", or pass --skip-bad-images to go on without the {skippable} bad images" if skippable else ""
+    aside = f", or pass --skip-bad-images to go on without bad images ({skippable})" if skippable else ""
     message = [f"data {source}: {len(lines)} problems; expected none. Mend them{aside}.", *lines[:SHOWN]]
     if len(lines) > SHOWN:
         workdir.mkdir(parents=True, exist_ok=True)

@@ -133,8 +133,8 @@ def test_all_problems_are_listed_at_once_with_their_places(folder):
     write(folder, "bird /one.png", image_bytes(52))
     headline, *lines = refusal(folder, max_pixels=1199)
     assert headline == (
-        f"data {folder}: 10 problems; expected none. Mend them, or pass --skip-bad-images to go on without the "
-        "6 bad images."
+        f"data {folder}: 10 problems; expected none. Mend them, or pass --skip-bad-images to go on without bad "
+        "images (6)."
     )
     assert [line.strip() for line in lines] == [
         (
@@ -176,7 +176,7 @@ def test_bad_images_are_skipped_on_request_and_counted(folder):
     dataset = load(folder, skip_bad_images=True)
     assert dataset.digest == clean.digest
     assert [problem.place for problem in dataset.skipped] == ["dog/notes.txt", "cat/text.jpg"]
-    assert dataset.summary().endswith("; 2 bad images skipped")
+    assert dataset.summary().endswith("; bad images skipped: 2")
 
 
 def test_skipping_bad_images_does_not_skip_what_is_wrong_with_the_whole(folder):
@@ -262,7 +262,7 @@ def test_images_that_carry_an_exif_rotation_are_counted(folder):
         write(folder, f"dog/turned{orientation}.png", image_bytes(70 + orientation, "png", exif=exif))
     dataset = load(folder)
     assert dataset.rotated == 4
-    assert "4 carry an EXIF rotation, which is ignored" in dataset.summary()
+    assert "EXIF rotations ignored: 4" in dataset.summary()
 
 
 def test_batches_hold_resized_pixels_and_one_hot_classes_in_the_order_of_the_records(folder):
