@@ -40,6 +40,7 @@ class ServedModel:
         self.name = settings.name
         self._settings = settings
         self._rules = rules
+        self._looking = threading.Lock()  # a look that started earlier must not overrule a later one
         self._changed = threading.Condition()
         self._versions: dict[int, Version] = {}
         self._wanted: Mapping[int, VersionDirectory] = {}
@@ -66,32 +67,16 @@ class ServedModel:
 
     def retire(self) -> None:
         """Unload every version: the config no longer lists this model."""
-        with self._changed:
+        with self._looking, self._changed:
             self._retired, self._unload_all, self._wanted = True, True, {}
             self._labels.clear()
             self._settle()
 
     def look(self) -> None:
         """Compare the base path with what is loaded, and start what makes them agree."""
-        if self._retired:
-            return
-        settings = self._settings
-        try:
-            present = find_versions(settings.base_path)
-        except OSError as error:
-            self._complain(f"base path cannot be listed ({error}); its versions stay as they are")
-            return
-        wanted = settings.policy.choose(present)
-        if not present:
-            self._complain(f"no versions below {settings.base_path}; nothing is served until there is one")
-        elif not wanted:
-            self._complain(f"none of the versions asked for is below {settings.base_path}; those loaded stay")
-        else:
-            self._complaint = ""
-        with self._changed:
-            self._wanted = {number: present[number] for number in wanted}
-            self._unload_all = not present
-            self._settle()
+        with self._looking:
+            if not self._retired:
+                self._look(self._settings)
 
     def acquire(self, number: int | None = None) -> Lease | None:
         """A lease on that version, or on the highest one, in one step with choosing it; None if not AVAILABLE."""
@@ -136,6 +121,24 @@ class ServedModel:
         with self._changed:
             self._changed.wait_for(lambda: self._available() or self._all_failed(), timeout_s)
             return bool(self._available())
+
+    def _look(self, settings: ModelSettings) -> None:
+        try:
+            present = find_versions(settings.base_path)
+        except OSError as error:
+            self._complain(f"base path cannot be listed ({error}); its versions stay as they are")
+            return
+        wanted = settings.policy.choose(present)
+        if not present:
+            self._complain(f"no versions below {settings.base_path}; nothing is served until there is one")
+        elif not wanted:
+            self._complain(f"none of the versions asked for is below {settings.base_path}; those loaded stay")
+        else:
+            self._complaint = ""
+        with self._changed:
+            self._wanted = {number: present[number] for number in wanted}
+            self._unload_all = not present
+            self._settle()
 
     def _available(self) -> list[int]:
         return [number for number, version in self._versions.items() if version.state == State.AVAILABLE]

@@ -23,13 +23,14 @@ class Poller:
         self._config = config
         self._intervals_s = (versions_interval_s, config_interval_s if config else 0.0)
         self._seen = b""
+        self._complaint = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
 
     def start(self) -> None:
         """Apply the config file, if there is one, and start looking; InputError if it cannot be read as a config."""
         if self._config is not None:
-            self._apply(self._config.read_bytes(), self._config)
+            self._apply(_read(self._config), self._config)
         self._thread.start()
 
     def stop(self) -> None:
@@ -45,26 +46,37 @@ class Poller:
                 return
             for index in active:
                 if time.monotonic() >= due[index]:
-                    _guarded(looks[index])
+                    self._guarded(looks[index])
                     due[index] = time.monotonic() + self._intervals_s[index]
 
     def _look_at_config(self) -> None:
         assert self._config is not None
-        data = self._config.read_bytes()
+        data = _read(self._config)
         if data != self._seen:
             self._apply(data, self._config)
 
     def _apply(self, data: bytes, path: Path) -> None:
         self._seen = data
         self._models.configure(parse_config(data, path))
+        self._complaint = ""
         _LOG.info("config %s is in effect", path)
 
+    def _guarded(self, look: Callable[[], None]) -> None:
+        """The thread must outlive whatever a file or a directory does to it."""
+        try:
+            look()
+        except InputError as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                _LOG.error("%s What was in effect before stays.", error)
+        except Exception:  # noqa: BLE001  see above
+            _LOG.exception("looking for versions failed in a way that was not foreseen")
 
-def _guarded(look: Callable[[], None]) -> None:
-    """The thread must outlive whatever a file or a directory does to it."""
+
+def _read(config: Path) -> bytes:
     try:
-        look()
-    except (InputError, OSError) as error:
-        _LOG.error("%s What was in effect before stays.", error)
-    except Exception:  # noqa: BLE001  see above
-        _LOG.exception("looking for versions failed in a way that was not foreseen")
+        return config.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{config}: cannot be read ({error.strerror}); expected a ModelServerConfig as text."
+        ) from error

@@ -104,7 +104,7 @@ def to_numpy(proto: TensorProto) -> Array:
     if dtype.kind == "O":
         return _fill(_object_array(values), count, b"").reshape(shape)
     parts = _PARTS.get(proto.dtype, dtype)
-    given = np.fromiter(values, parts, len(values)) if parts.kind == "f" else _integers(values, parts)
+    given = _typed(values, parts)
     if parts is not dtype:
         if len(given) % (dtype.itemsize // parts.itemsize):
             raise InputError(f"tensor of type {dtype_name(proto.dtype)}: expected pairs of values, got {len(given)}.")
@@ -140,11 +140,13 @@ def _numbers(content: bytes, dtype: np.dtype[Any], count: int) -> Array:
     return np.frombuffer(content, dtype)
 
 
-def _integers(values: Sequence[int], dtype: np.dtype[Any]) -> Array:
-    try:
-        return np.fromiter(values, dtype, len(values))
-    except OverflowError:
-        raise InputError(f"tensor of type {dtype.name}: a value is out of its range.") from None
+def _typed(values: Sequence[float], dtype: np.dtype[Any]) -> Array:
+    given = np.array(values)  # at once, through the field's buffer
+    if given.size and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if int(given.min()) < limits.min or int(given.max()) > limits.max:
+            raise InputError(f"tensor of type {dtype.name}: a value is out of its range.")
+    return given.astype(dtype, copy=False)
 
 
 def _object_array(values: Sequence[bytes]) -> Array:

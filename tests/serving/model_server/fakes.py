@@ -105,10 +105,7 @@ def put_version(base: Path, number: int, offset: object) -> Path:
 
 def settings(base: Path, *, specific=None, latest=None, labels=None, name="m"):
     """Settings of a model; latest 1 if no policy is given."""
-    if specific is not None:
-        policy = VersionPolicy(specific=frozenset(specific))
-    else:
-        policy = VersionPolicy(latest=latest or 1)
+    policy = VersionPolicy(specific=frozenset(specific)) if specific is not None else VersionPolicy(latest=latest or 1)
     return ModelSettings(name, base, policy, labels or {})
 
 

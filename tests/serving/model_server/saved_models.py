@@ -44,9 +44,9 @@ class Several(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def slow(self, x):
-        # about a second: long enough to be in flight when something happens
+        # seconds: long enough to be in flight when something happens
         total = tf.while_loop(
-            lambda i, _: i < 400, lambda i, m: (i + 1, tf.tanh(m @ m)), (0, tf.ones((400, 400)) * 0.01)
+            lambda i, _: i < 1500, lambda i, m: (i + 1, tf.tanh(m @ m)), (0, tf.ones((400, 400)) * 0.01)
         )[1]
         return {"y": x + 0.0 * tf.reduce_sum(total)}
 

@@ -1,5 +1,7 @@
 """New versions and a changed config file are noticed."""
 
+import time
+
 import pytest
 
 from serving.model_server.lifecycle import LoadRules
@@ -71,6 +73,19 @@ def test_a_config_that_cannot_be_read_is_refused_at_the_start(tmp_path, poll):
     config.write_text("model_config_list {\n config {\n nam: 1 } }")
     with pytest.raises(InputError, match=r"models\.config: line 3"):
         poll(config=config)
+
+
+def test_a_config_that_is_gone_for_a_while_changes_nothing_and_is_said_once(tmp_path, models, poll, caplog):
+    config, base = tmp_path / "models.config", tmp_path / "m"
+    put_version(base, 1, 1)
+    write_config(config, base, [1], 1)
+    poll(config=config)
+    eventually(models.ready)
+    config.rename(tmp_path / "away")
+    eventually(lambda: "cannot be read (No such file or directory)" in caplog.text)
+    time.sleep(5 * INTERVAL_S)
+    assert caplog.text.count("cannot be read") == 1
+    assert answering(models) == 1
 
 
 def test_a_config_that_turns_bad_changes_nothing_and_is_said_once(tmp_path, models, poll, caplog):

@@ -1,6 +1,7 @@
 """The server as a process with real SavedModels, asked by tensorflow-serving-api's own stubs and over REST."""
 
 import http.client
+import itertools
 import json
 import shutil
 import threading
@@ -44,7 +45,9 @@ def publish(source, base, number):
 
 
 def entry(base, numbers=(), labels=None):
-    policy = f"model_version_policy {{ specific {{ {' '.join(f'versions: {n}' for n in numbers)} }} }}" if numbers else ""
+    policy = (
+        f"model_version_policy {{ specific {{ {' '.join(f'versions: {n}' for n in numbers)} }} }}" if numbers else ""
+    )
     labels = " ".join(f'version_labels {{ key: "{key}" value: {value} }}' for key, value in (labels or {}).items())
     return f'config {{ name: "{base.name}" base_path: "{base}" model_platform: "tensorflow" {policy} {labels} }}'
 
@@ -104,8 +107,13 @@ def test_grpc_and_rest_give_what_the_savedmodel_gives_in_process(tf, versions, s
     loaded = tf.saved_model.load(str(versions / source))
     expected = loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
     _, answered = ask(tf, channel, model, signature, inputs)
-    columns = {name: [text.decode() for text in value] if value.dtype == object else value.tolist() for name, value in inputs.items()}
-    status, rest = server.request("POST", f"/v1/models/{model}:predict", {"signature_name": signature, "inputs": columns})
+    columns = {
+        name: [text.decode() for text in value] if value.dtype == object else value.tolist()
+        for name, value in inputs.items()
+    }
+    status, rest = server.request(
+        "POST", f"/v1/models/{model}:predict", {"signature_name": signature, "inputs": columns}
+    )
     assert status == 200
     outputs = rest["outputs"] if len(expected) > 1 else {next(iter(expected)): rest["outputs"]}
     assert answered.keys() == outputs.keys() == expected.keys()
@@ -148,7 +156,8 @@ def test_what_the_graph_refuses_is_the_clients_mistake_in_one_line(tf, server, c
     assert refusal.value.details() == answer["error"]
 
 
-def test_metadata_and_status_are_what_the_stubs_expect(tf, versions, channel):
+def test_metadata_and_status_are_what_the_stubs_expect(versions, channel):
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
     from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
     from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
     from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
@@ -159,10 +168,6 @@ def test_metadata_and_status_are_what_the_stubs_expect(tf, versions, channel):
     packed = PredictionServiceStub(channel).GetModelMetadata(request, timeout=60).metadata["signature_def"]
     signatures = SignatureDefMap()
     assert packed.Unpack(signatures)
-    saved = tf.core.protobuf if hasattr(tf, "core") else None
-    assert saved is None or saved
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
     graph = SavedModel.FromString((versions / "several" / "saved_model.pb").read_bytes()).meta_graphs[0]
     assert dict(signatures.signature_def) == dict(graph.signature_def)
 
@@ -224,7 +229,7 @@ class Loop:
 
 
 def changes(answers):
-    return [answers[0], *(after for before, after in zip(answers, answers[1:], strict=False) if before != after)]
+    return [answers[0], *(after for before, after in itertools.pairwise(answers) if before != after)]
 
 
 @pytest.mark.parametrize("labels", [True, False], ids=["labels.config", "plain specific config"])
