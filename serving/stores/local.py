@@ -30,7 +30,10 @@ _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDI
 
 
 class LocalStore:
-    """`Store` in the directory `base`, a path or a `file://` URI; made by the first publication if its parent exists."""
+    """`Store` in the directory `base`, a path or a `file://` URI.
+
+    The first publication makes the directory if its parent is there; a missing parent may be a missing mount.
+    """
 
     def __init__(self, base: str) -> None:
         self._base = _local_path(base)
@@ -41,6 +44,7 @@ class LocalStore:
         with _errors(self._base):
             if self._base.parent.is_dir() and not os.path.lexists(self._base):
                 self._base.mkdir(exist_ok=True)
+                fsync_path(self._base.parent)
             _check_base(self._base)
             sweep(parent)
             if not os.path.lexists(version_dir):
