@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.servable.golden import LEAST_REQUESTS, GoldenReport, GoldenRequests, check_golden, save_golden
-from serving.servable.graph import MAX_PIXELS, write_saved_model
+from serving.servable.graph import write_saved_model
 from serving.servable.manifest import VariantRecord, seal
 from serving.servable.warmup import WARMUP_FILE, write_warmup
 from slipway.errors import IntegrityError
@@ -85,7 +85,7 @@ def draw_golden(network: "keras.Model", files: Sequence[Path]) -> GoldenRequests
     chosen = _spread(files, LEAST_REQUESTS)
     encoded = tuple(path.read_bytes() for path in chosen)
     size = network.input_shape[1:3]
-    decoded = np.concatenate([decode_batch(tf.constant([data]), size, MAX_PIXELS).numpy() for data in encoded])
+    decoded = np.concatenate([decode_batch(tf.constant([data]), size).numpy() for data in encoded])
     pixels = np.rint(decoded).astype(np.uint8)
     return GoldenRequests(
         pixels=pixels,

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serving.servable.images import MAX_PIXELS
+
 if TYPE_CHECKING:
     import keras
-
-MAX_PIXELS = 50_000_000  # of an encoded image, before it is decoded
 
 
 def write_saved_model(network: "keras.Model", labels: Sequence[str], directory: Path) -> None:
