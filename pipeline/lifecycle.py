@@ -42,6 +42,8 @@ class Outcome:
 
 def main(config: Config, resume: str | None = None) -> Outcome:
     """From images to a version that is live, each step a run below one parent run."""
+    if resume:
+        config = run_config(open_run(resume))
     with step("main", config.experiment):
         trained = train(config, resume)
         evaluation = evaluate(config, trained.run_id)
@@ -57,7 +59,7 @@ def train(config: Config, resume: str | None = None) -> "TrainedModel":
     from pipeline.train import train as train_network
 
     if resume:
-        config = run_config(open_run(resume))
+        config = _unfinished(open_run(resume))
     dataset = data(config)
     with step("train", config.experiment, resume=resume) as run:
         _log_inputs(config, dataset, run)
@@ -207,6 +209,17 @@ def _evaluate_champion(champion: ModelVersion, candidate: ModelVersion) -> "Eval
     """The champion on the candidate's held-out images."""
     report(f"evaluating champion version {champion.version} on the images of version {candidate.version}")
     return evaluate(run_config(open_run(candidate.run_id)), champion.run_id)
+
+
+def _unfinished(run: StepRun) -> Config:
+    from pipeline.train import NETWORK_ARTIFACT
+
+    if NETWORK_ARTIFACT in run.artifacts("network"):
+        raise InputError(
+            f"run {run.run_id} has finished its training; expected one that was stopped. "
+            f"Go on with: slipway evaluate --run-id {run.run_id}"
+        )
+    return run_config(run)
 
 
 def _log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
