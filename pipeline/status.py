@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.model_config import MODELS_CONFIG, live_version
-
 from pipeline.config import Config
 from pipeline.promotion import champion_and_previous, open_ledger
 from pipeline.summary import table
 from registry.client import ModelVersion, Registry
 from registry.history import HistoryRow
 from registry.history import history as ledger_rows
+from serving.model_config import MODELS_CONFIG, live_version
 from serving.stores import open_store
 
 _ASK_S = 5.0
