@@ -43,7 +43,8 @@ def serve(flags: Flags) -> None:
 
     Raises UnavailableError if a port is taken, InputError if the config file is wrong.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("serving").setLevel(logging.INFO)
     draining = threading.Event()
     models = _models(flags)
     rest_socket = _listen(flags.host, flags.rest_api_port) if flags.rest_api_port else None

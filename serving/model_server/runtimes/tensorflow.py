@@ -39,6 +39,7 @@ class TensorFlowRuntime:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf
 
+        tf.get_logger().setLevel("ERROR")  # it calls the loader that TensorFlow Serving's sessions need deprecated
         self._tf = tf
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
