@@ -89,10 +89,15 @@ class ServedModel:
             return Lease.take(self.name, version, self._changed)
 
     def acquire_labelled(self, label: str, *, or_highest: bool = False) -> Lease | None:
-        """A lease on the version that bears the label; `or_highest`: else on the highest. None if not AVAILABLE."""
+        """A lease on the version that bears the label; None if there is none, or it is not AVAILABLE.
+
+        `or_highest`: the highest version, for a model whose config has no such label. One whose config has it gives
+        no other version than the label's, also while that one is still loading.
+        """
         with self._changed:
-            lease = self.acquire(self._labels[label]) if label in self._labels else None
-            return self.acquire() if lease is None and or_highest else lease
+            if label in self._labels:
+                return self.acquire(self._labels[label])
+            return self.acquire() if or_highest and label not in self._settings.labels else None
 
     def labelled(self, label: str) -> int | None:
         """The number of the version that bears the label."""

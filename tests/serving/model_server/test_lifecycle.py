@@ -182,6 +182,17 @@ def test_unlabelled_requests_go_to_the_default_label_and_else_to_the_highest(bas
         models.acquire(spec(label="canary"))
 
 
+def test_no_other_version_answers_while_the_one_with_the_default_label_is_still_loading(base, models, loads):
+    put_version(base, 2, 2)
+    gate = loads.hold(put_version(base, 1, 1))
+    start(models, settings(base, specific=[1, 2], labels={"stable": 1}), number=2)
+    with pytest.raises(ServingError, match="Servable not found for request: Latest"):
+        models.acquire(spec())
+    gate.set()
+    available(models, 1)
+    assert answering(models) == 1
+
+
 def test_a_label_moves_only_when_its_version_is_available(base, models, loads):
     put_version(base, 1, 1)
     start(models, settings(base, specific=[1], labels={"stable": 1}), number=1)
