@@ -32,6 +32,7 @@ HELP = {
     "train.learning_rate": "Adam's learning rate, the highest one of a schedule.",
     "train.schedule": "Learning rate: constant, or cosine with a short warm-up.",
     "train.precision": "Computation while training: float32 or bfloat16.",
+    "train.shift": "Move training images by up to this share of their side.",
     "train.seed": "Seed of weights and order of images.",
     "gate.minimum_accuracy": "Least accuracy on held-out images.",
     "gate.champion_margin": "How far below the champion's accuracy a candidate may be.",

@@ -33,6 +33,7 @@ class TrainConfig(NetworkConfig):
     learning_rate: float = 1e-3
     schedule: str = "constant"  # constant, or cosine: half an epoch of warm-up, then down to a hundredth
     precision: str = "float32"  # of the computation while training; the saved network computes in float32
+    shift: float = 0.0  # training images are moved by up to this share of their side, anew in every epoch
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,6 +49,8 @@ class TrainConfig(NetworkConfig):
                 f"train.learning_rate is {self.learning_rate}; expected above 0 and below 10. "
                 "Edit it or pass --learning-rate."
             )
+        if not 0 <= self.shift <= 0.5:
+            raise InputError(f"train.shift is {self.shift}; expected from 0 to 0.5. Edit it or pass --shift.")
         for key, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             value = getattr(self, key)
             if value not in known:
@@ -132,6 +135,7 @@ def _fresh(config: TrainConfig, dataset: "Dataset") -> "keras.Model":
 def _fit_epoch(
     network: "keras.Model", config: TrainConfig, dataset: "Dataset", epoch: int, report: Progress
 ) -> dict[str, float]:
+    from pipeline.augment import shifted
     from pipeline.data import batches
     from pipeline.progress import epoch_callback
 
@@ -140,6 +144,8 @@ def _fit_epoch(
     shuffle_seed = (config.seed * 1_000_003 + epoch) % 2**31
     size = (config.image_size, config.image_size)
     learn = batches(dataset.train, classes, size, config.batch_size, shuffle_seed, max_pixels=dataset.max_pixels)
+    if pixels := round(config.shift * config.image_size):
+        learn = shifted(learn, pixels, shuffle_seed)
     check = batches(dataset.validation, classes, size, config.batch_size, None, max_pixels=dataset.max_pixels)
     history = network.fit(
         learn,
