@@ -37,7 +37,7 @@ class Policy:
     recall_drop: float = 0.15
     recall_minimum_support: int = 10
     maximum_parity: float = 1e-5
-    maximum_size_mb: float = 2048
+    maximum_size_mb: float = 2048.0
 
     def __post_init__(self) -> None:
         problems = []
