@@ -232,7 +232,8 @@ def _log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
         _check_same_data(dataset, run)
         return
     run.text(CONFIG_ARTIFACT, config_to_json(config))
-    run.params(flat(config))
+    # `mlflow run` has logged its own parameters already, `name` and `base` among them: as given, which may be empty.
+    run.params({key if "." in key else f"slipway.{key}": value for key, value in flat(config).items()})
     run.tags({"slipway.git_commit": git_commit(), "slipway.dataset_digest": dataset.digest})
     mlflow.log_input(mlflow_dataset(dataset), context="training")
 
