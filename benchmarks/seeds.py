@@ -24,7 +24,7 @@ _ACCURACY = re.compile(r"accuracy\s+(?P<accuracy>[\d.]+) on (?P<images>\d+) held
 
 @click.command()
 @click.option("--seeds", default=5, show_default=True, help="Seeds 0 to this, exclusive.")
-@click.option("--state", default="/tmp/slipway-seeds.json", show_default=True, help="Where finished seeds are kept.")  # noqa: S108
+@click.option("--state", default="/tmp/slipway-seeds.json", show_default=True, help="Where finished seeds are kept.")
 def main(seeds: int, state: str) -> None:
     """Train and evaluate each seed, print the table and write docs/seeds.md."""
     kept = Path(state)
@@ -72,13 +72,13 @@ def page(results: dict[str, dict[str, str]]) -> str:
     """docs/seeds.md."""
     return f"""# Five seeds
 
-The quickstart's configuration (`pipeline/conf/quickstart.yaml`: ResNet50 on the digits at 32 x 32), each seed a whole `main` in a
-registry of its own. The seed sets the first weights, the order of the images and their shifts; the split stays.
+The quickstart's configuration (`pipeline/conf/quickstart.yaml`: ResNet50 on the digits at 32 x 32), each seed a whole
+`main` in a registry of its own. The seed sets the first weights, the order of the images and their shifts; the split stays.
 
 {table(results)}
 
-Made by `python -m benchmarks.seeds --seeds {len(results)}` on {_processor()}, {os.cpu_count()} cores. The minutes are those of a
-machine that was doing other work as well.
+Made by `python -m benchmarks.seeds --seeds {len(results)}` on {_processor()}, {os.cpu_count()} cores.
+The minutes are those of a machine that was doing other work as well.
 """
 
 
