@@ -73,7 +73,8 @@ def page(results: dict[str, dict[str, str]]) -> str:
     return f"""# Five seeds
 
 The quickstart's configuration (`pipeline/conf/quickstart.yaml`: ResNet50 on the digits at 32 x 32), each seed a whole
-`main` in a registry of its own. The seed sets the first weights, the order of the images and their shifts; the split stays.
+`main` in a registry of its own. The seed sets the first weights, the order of the images and their shifts; the split
+stays.
 
 {table(results)}
 
