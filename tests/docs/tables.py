@@ -1,0 +1,90 @@
+"""The tables of the documents that the code decides: `python -m tests.docs.tables` writes them, a test compares."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from pipeline.cli import main
+from pipeline.options import HELP, config_keys
+from serving.model_server.flags import Flags
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def tables() -> dict[tuple[str, str], str]:
+    """Page and heading -> the table below it."""
+    sections = sorted({key.partition(".")[0] for key in config_keys() if "." in key})
+    return {
+        ("configuration.md", "For every command that uses them"): _configuration(""),
+        **{("configuration.md", section): _configuration(section) for section in sections},
+        **{("commands.md", name): _options(name) for name in main.commands},
+        ("model-server.md", "Flags"): _flags(),
+    }
+
+
+def shown(page: str, heading: str) -> str:
+    """The first table below a heading of a page, as it stands there."""
+    found = _place(heading).search((DOCS / page).read_text(encoding="utf-8"))
+    assert found, f"docs/{page} has no heading {heading!r} with a table below it; run python -m tests.docs.tables"
+    return found["table"]
+
+
+def write() -> None:
+    """Put every table in its place."""
+    for (page, heading), table in tables().items():
+        shown(page, heading)
+        text = (DOCS / page).read_text(encoding="utf-8")
+        text = _place(heading).sub(lambda found, new=table: found["before"] + new, text, count=1)
+        (DOCS / page).write_text(text, encoding="utf-8")
+
+
+def _configuration(section: str) -> str:
+    rows = [
+        (f"`{item.key}`", f"`{item.flag}`", f"`{_default(item.default)}`", HELP[item.key])
+        for item in config_keys().values()
+        if item.key.rpartition(".")[0] == section
+    ]
+    return _table(("key", "option", "default", ""), rows)
+
+
+def _options(name: str) -> str:
+    """A command's own options, and which part of the configuration it takes."""
+    of_configuration = {item.parameter: item.key for item in config_keys().values()}
+    rows, taken = [], []
+    for parameter in main.commands[name].params:
+        if parameter.param_type_name == "argument":
+            rows.append((f"`{parameter.human_readable_name}...`", "Image files, or folders of them."))
+        elif parameter.name in of_configuration:
+            taken.append(of_configuration[parameter.name])
+        else:
+            rows.append((f"`{parameter.opts[0]}`", re.sub(r" +", " ", parameter.help)))
+    parts = dict.fromkeys(key.partition(".")[0] for key in taken)
+    rows.append(("[configuration](configuration.md)", ", ".join(f"`{part}`" for part in parts)))
+    return _table(("option", ""), rows)
+
+
+def _flags() -> str:
+    rows = [
+        (f"`--{flag.name}`", f"`{_default(flag.default)}`" if flag.default != "" else "none", flag.metadata["help"])
+        for flag in fields(Flags)
+    ]
+    return _table(("flag", "default", ""), rows)
+
+
+def _default(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [headings, ("---",) * len(headings), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
+
+
+def _place(heading: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"(?P<before>^#+ {re.escape(heading)}\n(?:(?!#)(?!\|).*\n)*)(?P<table>(?:\|.*\n)+)", re.MULTILINE
+    )
+
+
+if __name__ == "__main__":
+    write()
