@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,7 +164,7 @@ class World:
 
     def picture(self, digit=7):
         """One of the digits' pictures."""
-        return sorted((self.folder / ".slipway" / "digits" / str(digit)).iterdir())[0]
+        return min((self.folder / ".slipway" / "digits" / str(digit)).iterdir())
 
     def copy(self, folder):
         """Another world with the same history. Artifacts of runs and versions are the ones of this one: read them."""
@@ -210,10 +210,8 @@ def background(world, *words, module="pipeline", log):
         try:
             process.wait(60)
         finally:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()
 
 
