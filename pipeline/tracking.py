@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,19 +42,22 @@ class StepRun:
         return None if value is None else str(value)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log the metrics of a step, all or none."""
+        from mlflow.entities import Metric
+
+        now_ms = int(time.time() * 1000)
+        points = [Metric(key, value, now_ms, step) for key, value in values.items()]
         with mlflow_errors(self._place):
-            for key, value in values.items():
-                self._client.log_metric(self.run_id, key, value, step=step, synchronous=True)
+            self._client.log_batch(self.run_id, metrics=points, synchronous=True)
 
     def latest_metrics(self) -> dict[str, float]:
         return dict(self._run().data.metrics)
 
     def metric_history(self, key: str) -> tuple[list[int], list[float]]:
-        """Steps and values; of a step that was measured twice (a resumed run), the later value."""
+        """Steps and values, in the order of the steps; none for a metric that was never logged."""
         with mlflow_errors(self._place):
-            points = self._client.get_metric_history(self.run_id, key)
-        by_step = {point.step: point.value for point in points}
-        return sorted(by_step), [by_step[step] for step in sorted(by_step)]
+            points = sorted((point.step, point.value) for point in self._client.get_metric_history(self.run_id, key))
+        return [step for step, _ in points], [value for _, value in points]
 
     def file(self, path: Path, folder: str = "") -> None:
         with mlflow_errors(self._place):

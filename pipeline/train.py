@@ -87,9 +87,12 @@ def train(config: TrainConfig, dataset: "Dataset", run: "StepRun", report: Progr
             network, first_epoch = _restored(run, Path(scratch)) or (_fresh(config, dataset), 0)
             run.params({"parameters": network.count_params()})
             metrics: dict[str, float] = run.latest_metrics() if first_epoch else {}
+            # A run stopped between an epoch's metrics and its checkpoint trains that epoch again, to the same result.
+            measured = set(run.metric_history("loss")[0])
             for epoch in range(first_epoch, config.epochs):
                 metrics = _fit_epoch(network, config, dataset, epoch, report)
-                run.metrics(metrics, step=epoch + 1)
+                if epoch + 1 not in measured:
+                    run.metrics(metrics, step=epoch + 1)
                 if epoch + 1 < config.epochs:
                     _checkpoint(network, run, epoch + 1, Path(scratch))
             _log_network(network, config, len(dataset.labels), run, Path(scratch))
