@@ -30,7 +30,8 @@ def test_a_promotion_that_was_overtaken_says_so(twins):
     overtaken = twins.start("promote", "--version", "2")
     deadline = time.monotonic() + 120
     while not (twins.base / NAME / "2").exists():
-        assert overtaken.poll() is None and time.monotonic() < deadline
+        assert overtaken.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.001)
     os.kill(overtaken.pid, signal.SIGSTOP)
     try:
