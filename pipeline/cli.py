@@ -1,6 +1,7 @@
 """The command line: parse, call one function of the lifecycle, print. Errors end here, on one line."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -128,7 +129,8 @@ def gate(version: int | None, alias: str | None, config: str | None, json: bool 
     from pipeline import lifecycle, summary
 
     resolved = _config(config, values)
-    report = lifecycle.gate(resolved, _version(resolved, version, alias))
+    chosen = _version(resolved, version, alias)
+    report = lifecycle.gate(_with_policy_of_run(resolved, chosen, config, values), chosen)
     click.echo(summary.as_json(report.as_dict()) if json else f"{report.table()}\nnext: {report.next_command}")
     _leave(refused=not report.passed)
 
@@ -161,7 +163,7 @@ def promote(
     if to == "challenger":
         promotion = lifecycle.challenge(resolved, chosen, reason or "")
     else:
-        verdict = lifecycle.gate(resolved, chosen)
+        verdict = lifecycle.gate(_with_policy_of_run(resolved, chosen, config, values), chosen)
         promotion = lifecycle.promote(resolved, chosen, verdict, reason or "", force=bool(force))
     click.echo(promotion.text())
     _leave(refused=not promotion.done)
@@ -186,20 +188,25 @@ def export(version: int | None, alias: str | None, config: str | None, **values:
 @option("--host", "Address to listen on.  [default: 127.0.0.1]")
 @option("--rest-port", "REST port.  [default: 8501]", int)
 @option("--grpc-port", "gRPC port.  [default: 8500]", int)
+@option("--ui", "Start the MLflow UI beside it, on port 5000.", bool)
 @config_options("name", "base")
 def serve(
     target: str | None,
     host: str | None,
     rest_port: int | None,
     grpc_port: int | None,
+    ui: bool | None,
     config: str | None,
     **values: Any,
 ) -> None:
     """Serve the champion until stopped; a promotion or rollback switches it while it runs."""
     from pipeline import serve as serving_step
 
-    ports = serving_step.Listen(host or "127.0.0.1", rest_port or 8501, grpc_port or 8500)
-    sys.exit(serving_step.serve(_config(config, values), target or "embedded", ports))
+    ports = serving_step.Listen(
+        host or "127.0.0.1", 8501 if rest_port is None else rest_port, 8500 if grpc_port is None else grpc_port
+    )
+    with serving_step.mlflow_ui() if ui else contextlib.nullcontext():
+        sys.exit(serving_step.serve(_config(config, values), target or "embedded", ports))
 
 
 @main.command()
@@ -283,6 +290,17 @@ def _config_of_run(run_id: str, file: str | None, values: dict[str, Any]) -> Con
     return with_overrides(run_config(open_run(run_id)), overrides(values))
 
 
+def _with_policy_of_run(config: Config, version: "ModelVersion", file: str | None, values: dict[str, Any]) -> Config:
+    """The gate judges a version by the policy that its run was started with, unless a file is named."""
+    from pipeline.lifecycle import CONFIG_ARTIFACT, run_config
+    from pipeline.tracking import open_run
+
+    if file or not version.run_id or CONFIG_ARTIFACT not in (run := open_run(version.run_id)).artifacts(""):
+        return config
+    gate = with_overrides(run_config(run), overrides(values)).gate
+    return dataclasses.replace(config, gate=gate)
+
+
 def _version(config: Config, version: int | None, alias: str | None) -> "ModelVersion":
     from registry.client import Registry
 
@@ -323,6 +341,7 @@ def _quiet_libraries() -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

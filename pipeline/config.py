@@ -1,5 +1,6 @@
 """Typed configuration: flag over environment over file over the dataclass's default. The only reader of YAML."""
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -70,8 +71,13 @@ def _overridden(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str,
         *sections, last = key.split(".")
         place = tree
         for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
+            if place.get(section) is None:
+                place[section] = {}
+            place = place[section]
+            if not isinstance(place, dict):
+                break  # the file is wrong there, and reading it says so
+        else:
+            place[last] = value
     return tree
 
 
@@ -119,9 +125,13 @@ def _suggest(key: str, known: Mapping[str, Any]) -> str:
 
 def _convert(kind: Any, value: Any, source: str, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
+        value = {} if value is None else value
         if not isinstance(value, Mapping):
             raise InputError(f"{source}: {key} is {value!r}; expected keys and values below it. Indent them.")
         return _build(typing.cast("type[Any]", kind), value, source, f"{key}.")
+    if kind is float and isinstance(value, str):
+        with contextlib.suppress(ValueError):  # YAML reads 1e-3 as text
+            value = float(value)
     accepted = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}.get(kind, (object,))
     if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
         raise InputError(f"{source}: {key} is {value!r}; expected a value of type {kind.__name__}. Edit it.")

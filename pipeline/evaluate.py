@@ -1,7 +1,5 @@
 """What a network does on a split: numbers for the gate, pictures for people."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,7 +86,7 @@ def confusion_matrix(evaluation: Evaluation) -> Any:
     side = min(20.0, 2.5 + 0.4 * len(evaluation.labels))
     figure = Figure(figsize=(side, side), layout="constrained")
     counts = count(evaluation.truth, evaluation.predicted, labels=range(len(evaluation.labels)))
-    ConfusionMatrixDisplay(counts, display_labels=evaluation.labels).plot(
+    ConfusionMatrixDisplay(counts, display_labels=_drawn(evaluation)).plot(
         ax=figure.subplots(), colorbar=False, xticks_rotation="vertical", include_values=len(evaluation.labels) <= 40
     )
     return figure
@@ -104,14 +102,14 @@ def per_class_bars(evaluation: Evaluation) -> Any:
     results = [evaluation.per_class[label] for label in evaluation.labels]
     axes.bar(places - 0.2, np.nan_to_num([result.precision for result in results]), 0.4, label="precision")
     axes.bar(places + 0.2, np.nan_to_num([result.recall for result in results]), 0.4, label="recall")
-    axes.set_xticks(places, evaluation.labels, rotation=90 if len(results) > 12 else 0)
+    axes.set_xticks(places, _drawn(evaluation), rotation=90 if len(results) > 12 else 0)
     axes.set_ylim(0, 1.02)
     axes.legend(loc="lower right")
     return figure
 
 
 def worst_mistakes(
-    evaluation: Evaluation, probabilities: npt.NDArray[np.float32], files: Sequence[Path], size: tuple[int, int]
+    evaluation: Evaluation, probabilities: npt.NDArray[np.float32], dataset: "Dataset", size: tuple[int, int]
 ) -> Any:
     """A picture: the wrong answers given with most confidence."""
     import tensorflow as tf
@@ -127,13 +125,18 @@ def worst_mistakes(
     for axes in cells:
         axes.set_axis_off()
     for axes, index in zip(cells, worst, strict=False):
-        pixels = decode_batch(tf.constant([files[index].read_bytes()]), size).numpy()[0]
+        pixels = decode_batch(tf.constant([dataset.test[index].file.read_bytes()]), size, dataset.max_pixels).numpy()[0]
         axes.imshow(pixels.astype(np.uint8))
-        said, true = evaluation.labels[evaluation.predicted[index]], evaluation.labels[evaluation.truth[index]]
+        said, true = (_drawn(evaluation)[of[index]] for of in (evaluation.predicted, evaluation.truth))
         axes.set_title(f"{said} ({probabilities[index].max():.2f})\nis {true}", fontsize=8)
     if not len(worst):
         figure.suptitle("no mistakes on this split")
     return figure
+
+
+def _drawn(evaluation: Evaluation) -> list[str]:
+    """Labels for a picture: Matplotlib reads dollar signs as mathematics."""
+    return [label.replace("$", r"\$") for label in evaluation.labels]
 
 
 def _forward(network: "keras.Model", pixels: Any) -> npt.NDArray[np.float32]:

@@ -3,20 +3,20 @@
 images -> data -> train -> evaluate -> servable -> register -> gate -> promote -> publish -> verify -> live
 """
 
+import json
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config, config_from_json, config_to_json, flat
+from pipeline.config import Config, config_from_json, config_to_json, flat, with_overrides
 from pipeline.data.config import DataConfig
 from pipeline.progress import report
-from pipeline.tracking import StepRun, open_run, step
+from pipeline.tracking import StepRun, check_tracking, open_run, step
 from registry.client import ModelVersion, Registry
 from registry.gate import GateReport
 from slipway.errors import InputError
-from slipway.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     from pipeline.data import Dataset
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from serving.stores import Publication
 
 CONFIG_ARTIFACT = "config.json"
+LABELS_ARTIFACT = "labels.json"
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,10 @@ def train(config: Config, resume: str | None = None) -> "TrainedModel":
     """Train the configured network, or go on with the run `resume` under the configuration it began with."""
     from pipeline.train import train as train_network
 
+    check_tracking()
     if resume:
         config = _unfinished(open_run(resume))
+    config.train.check_files()
     dataset = data(config)
     with step("train", config.experiment, resume=resume) as run:
         _log_inputs(config, dataset, run)
@@ -80,6 +83,7 @@ def evaluate(config: Config, run_id: str) -> "Evaluation":
     trained = open_run(run_id)
     dataset = data(config)
     with step("evaluate", config.experiment) as run:
+        _check_labels(dataset, trained)
         network = load_network(trained)
         result, probabilities = evaluation.evaluate(network, dataset, run_id)
         own = trained.tag(OWN_SPLIT_TAG) in (None, result.split_digest)
@@ -88,9 +92,8 @@ def evaluate(config: Config, run_id: str) -> "Evaluation":
             place.metrics(evaluation.metrics_of(result))
             place.figure("confusion_matrix.png", evaluation.confusion_matrix(result))
             place.figure("per_class.png", evaluation.per_class_bars(result))
-            files = [record.file for record in dataset.test]
-            mistakes = evaluation.worst_mistakes(result, probabilities, files, network.input_shape[1:3])
-            place.figure("worst_mistakes.png", mistakes)
+            size = network.input_shape[1:3]
+            place.figure("worst_mistakes.png", evaluation.worst_mistakes(result, probabilities, dataset, size))
         report(f"evaluated on {result.images} held-out images: accuracy {result.accuracy:.4f}")
     return result
 
@@ -101,13 +104,19 @@ def register(config: Config, run_id: str) -> ModelVersion:
     from pipeline.train import load_network
     from registry.card import CardFacts
     from registry.evaluation import load_evaluation
-    from registry.register import Registration
+    from registry.register import Registration, registered
     from registry.register import register as create
-    from serving.servable.build import Provenance, build_servable
+    from serving.servable.build import Examples, Provenance, build_servable
 
     registry = Registry()
     trained = open_run(run_id)
+    present = registered(registry, config.name, run_id)
+    if present is not None:
+        report(f"run {run_id} is registered already")
+        return present
     dataset = data(config)
+    _check_labels(dataset, trained)
+    _check_same_data(dataset, trained)
     evaluated = load_evaluation(registry, run_id)
     if evaluated is None:
         raise InputError(
@@ -116,15 +125,16 @@ def register(config: Config, run_id: str) -> ModelVersion:
     commit = trained.tag("slipway.git_commit") or "unknown"
     with step("register", config.experiment), tempfile.TemporaryDirectory(prefix="slipway-servable-") as scratch:
         network = load_network(trained)
-        files = [record.file for record in dataset.test]
+        examples = Examples([record.file for record in dataset.test], dataset.max_pixels)
         provenance = Provenance(run_id, commit, dataset.digest)
-        servable = build_servable(network, dataset.labels, files, provenance, Path(scratch) / "servable")
+        servable = build_servable(network, dataset.labels, examples, provenance, Path(scratch) / "servable")
         report(f"servable built: {servable.size_bytes / 1e6:.0f} MB, parity {servable.parity:.1e}")
-        source = log_model(network, servable.directory, run_id)
+        logged = log_model(network, servable.directory, run_id)
         version = create(
             registry,
             Registration(
-                source=source,
+                source=logged.uri,
+                model_digest=logged.digest,
                 manifest_digest=servable.manifest_digest,
                 parity=servable.parity,
                 size_bytes=servable.size_bytes,
@@ -194,7 +204,12 @@ def _loaded(config: DataConfig, workdir: str) -> "Dataset":
     """Each step asks for the images; within one process they are validated once."""
     from pipeline.data import load_dataset
 
-    start_tensorflow()
+    try:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"workdir {workdir}: {error.strerror}; expected a folder that can be written. Pass another --workdir."
+        ) from error
     dataset = load_dataset(config, Path(workdir))
     report(dataset.summary())
     return dataset
@@ -223,25 +238,40 @@ def _unfinished(run: StepRun) -> Config:
 
 
 def _log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
-    import mlflow
-
     from pipeline.data import mlflow_dataset
     from pipeline.provenance import git_commit
 
-    if run.artifacts(""):
+    if CONFIG_ARTIFACT in run.artifacts(""):
         _check_same_data(dataset, run)
         return
-    run.text(CONFIG_ARTIFACT, config_to_json(config))
-    # `mlflow run` has logged its own parameters already, `name` and `base` among them: as given, which may be empty.
-    run.params({key if "." in key else f"slipway.{key}": value for key, value in flat(config).items()})
+    run.params(flat(config))
     run.tags({"slipway.git_commit": git_commit(), "slipway.dataset_digest": dataset.digest})
-    mlflow.log_input(mlflow_dataset(dataset), context="training")
+    run.dataset(mlflow_dataset(dataset), "training")
+    run.text(LABELS_ARTIFACT, json.dumps(dataset.labels, ensure_ascii=False))
+    # Last: a run that has it can be resumed. Later steps may run in another folder.
+    run.text(CONFIG_ARTIFACT, config_to_json(with_overrides(config, _absolute_paths(config, dataset))))
+
+
+def _absolute_paths(config: Config, dataset: "Dataset") -> dict[str, str]:
+    found = {} if config.data.source == DataConfig.source else {"data.source": str(dataset.place.absolute())}
+    if Path(config.train.weights).is_file():
+        found["train.weights"] = str(Path(config.train.weights).absolute())
+    return found
+
+
+def _check_labels(dataset: "Dataset", run: StepRun) -> None:
+    learned = tuple(json.loads(run.read_text(LABELS_ARTIFACT)))
+    if learned != dataset.labels:
+        raise InputError(
+            f"run {run.run_id} learned the classes {', '.join(learned)}; the images of {dataset.source} are of "
+            f"{', '.join(dataset.labels)}; expected the same. Name images of the same classes by --data, or train anew."
+        )
 
 
 def _check_same_data(dataset: "Dataset", run: StepRun) -> None:
     began_with = run.tag("slipway.dataset_digest")
     if began_with != dataset.digest:
         raise InputError(
-            f"run {run.run_id} began with dataset {str(began_with)[:12]}, there is now {dataset.digest[:12]}; "
-            "expected the same images to go on with. Restore them, or train anew without --resume."
+            f"run {run.run_id} was trained on dataset {str(began_with)[:12]}, {dataset.source} is now "
+            f"{dataset.digest[:12]}; expected the same images. Restore them, or train anew."
         )

@@ -43,6 +43,9 @@ class NetworkConfig:
                 f"train.batch_norm_momentum is {self.batch_norm_momentum}; expected between 0 and 1. "
                 "Edit it or pass --batch-norm-momentum."
             )
+
+    def check_files(self) -> None:
+        """Raise InputError unless the weights to start from are there; only training needs them."""
         if self.weights not in ("none", "imagenet") and not Path(self.weights).is_file():
             raise InputError(
                 f"train.weights names no file: {self.weights!r}; expected none, imagenet, or an existing .h5 or .keras "

@@ -3,12 +3,15 @@
 import logging
 import shutil
 import sys
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import serving.servable
 from registry.mlflow_errors import mlflow_errors
+from slipway.files import sha256_bytes, sha256_file
 
 if TYPE_CHECKING:
     import keras
@@ -16,13 +19,22 @@ if TYPE_CHECKING:
 
 SERVABLE = "servable"
 _LOADER = Path(serving.servable.__path__[0]) / "slipway_model.py"
-_PACKAGES = ("mlflow", "tensorflow-cpu", "keras", "numpy", "pandas")
+_DIGESTED = ("code", "data", SERVABLE)
 
 
-def log_model(network: "keras.Model", servable: Path, run_id: str) -> str:
-    """Log network and servable as one MLflow model of `run_id`; returns its URI, `models:/m-...`."""
+@dataclass(frozen=True)
+class LoggedModel:
+    """An MLflow model: its URI, `models:/m-...`, and the digest of its files."""
+
+    uri: str
+    digest: str
+
+
+def log_model(network: "keras.Model", servable: Path, run_id: str) -> LoggedModel:
+    """Log network and servable as one MLflow model of `run_id`."""
     import mlflow.models
 
+    digests: list[str] = []
     with mlflow_errors(f"model of run {run_id}"):
         info = mlflow.models.Model.log(
             artifact_path=None,
@@ -31,12 +43,15 @@ def log_model(network: "keras.Model", servable: Path, run_id: str) -> str:
             run_id=run_id,
             network=network,
             servable=servable,
+            record=digests.append,
         )
-    return f"models:/{info.model_id}"
+    return LoggedModel(f"models:/{info.model_id}", digests[-1])
 
 
-def save_model(network: "keras.Model", servable: Path, path: str, mlflow_model: "Model") -> None:
-    """Write the MLflow model directory `path`: MLflow calls this for a flavor."""
+def save_model(
+    network: "keras.Model", servable: Path, path: str, mlflow_model: "Model", record: Callable[[str], None]
+) -> None:
+    """Write the MLflow model directory `path` and `record` its digest: MLflow calls this for a flavor."""
     import mlflow.keras
     from mlflow import pyfunc
 
@@ -63,6 +78,17 @@ def save_model(network: "keras.Model", servable: Path, path: str, mlflow_model: 
         python_env=_file_if_there(root, "python_env.yaml"),
     )
     mlflow_model.save(str(root / "MLmodel"))
+    record(model_digest(root))
+
+
+def model_digest(root: Path) -> str:
+    """SHA-256 over path and content of what a version executes or loads: `code/`, `data/` and `servable/`.
+
+    Not over MLmodel and its like, which MLflow writes anew when it logs or registers.
+    """
+    files = sorted(path for folder in _DIGESTED for path in (root / folder).rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(root).as_posix()} {sha256_file(path)}" for path in files]
+    return sha256_bytes("\n".join(lines).encode())
 
 
 def signature() -> Any:
@@ -90,7 +116,16 @@ def signature() -> Any:
 
 def pip_requirements() -> list[str]:
     """What loading the version needs, pinned as installed here: inferring it costs MLflow some 20 s."""
-    return [f"{name}=={version(name)}" for name in _PACKAGES]
+    tensorflow = "tensorflow-cpu" if _installed("tensorflow-cpu") else "tensorflow"
+    return [f"{name}=={version(name)}" for name in ("mlflow", tensorflow, "keras", "numpy", "pandas")]
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _file_if_there(root: Path, name: str) -> str | None:

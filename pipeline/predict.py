@@ -31,6 +31,10 @@ def predict(config: Config, paths: Sequence[Path], ask: Ask) -> "list[Prediction
     """Predictions of the images at `paths` (files and folders), in order."""
     from serving.client import collect_images, connect, predict_files
 
+    if ask.version is not None and (ask.alias or ask.label):
+        raise InputError(f"--version {ask.version} and --{'alias' if ask.alias else 'label'}: expected one of them.")
+    if ask.address is None and ask.label is not None:
+        raise InputError(f"--label {ask.label}: labels are a server's; name it by --address, or pass --alias.")
     files = collect_images(paths)
     if ask.address is None:
         return _by_registry(config, files, ask)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config
-from pipeline.publication import publish, registered_digest, verify_source, write_configs
+from pipeline.publication import configured, publish, registered_digest, verify_source, write_configs
 from registry.client import ModelVersion, Registry
 from registry.gate import GateReport
 from registry.gate import gate as compare
@@ -109,6 +109,10 @@ def roll_back(config: Config, to: int | None, reason: str) -> Promotion:
     """Make a former champion live again, having held every byte of it against its registered digest."""
     registry = Registry()
     ledger = open_ledger(registry)
+    unfinished = _untold_rollback(config, registry, ledger, to)
+    if unfinished is not None:
+        _tell_servers(config, registry, ledger, config.name)
+        return Promotion(unfinished, None)
     target = registry.version(config.name, rollback_target(registry, ledger, config.name, to))
     verify_source(registry, target)
     if target.version in open_store(config.base).versions(target.name):
@@ -136,7 +140,15 @@ def champion_and_previous(registry: Registry, ledger: Ledger, name: str) -> tupl
 
 
 def _tell_servers(config: Config, registry: Registry, ledger: Ledger, name: str) -> None:
-    """Write what the registry says now, not what this command meant: of two commands at once the later one is right."""
-    champion, previous = champion_and_previous(registry, ledger, name)
-    if champion is not None:
-        write_configs(config, name, champion, previous)
+    """Write what the registry says when it is written, not what this command meant."""
+    write_configs(config, name, lambda: champion_and_previous(registry, ledger, name))
+
+
+def _untold_rollback(config: Config, registry: Registry, ledger: Ledger, to: int | None) -> LedgerEntry | None:
+    """The rollback that was killed before the servers were told, if this one asks for the same."""
+    champion = registry.aliases(config.name).get(CHAMPION)
+    last = ledger.last(config.name, CHAMPION)
+    if last is None or last.action != "rollback" or last.to_version != champion or to not in (None, champion):
+        return None
+    told = set(configured(config, config.name))
+    return None if told == {champion} else last

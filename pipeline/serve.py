@@ -1,5 +1,9 @@
 """Serve the champion in the foreground, by any target, from verified bytes."""
 
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +16,12 @@ from pipeline.promotion import champion_and_previous, open_ledger
 from pipeline.publication import publish, verify_source, write_configs
 from registry.client import ModelVersion, Registry
 from registry.ledger import CHAMPION
+from serving.stores.local import local_path
+from serving.targets import Addresses
+from serving.targets.process import check_ports_free
+from slipway.errors import IntegrityError
+
+_UI = "http://127.0.0.1:5000"
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ def serve(config: Config, target: str, listen: Listen) -> int:
             _prepare_base(config, registry, champion)
         spec = ServeSpec(
             name=config.name,
-            base=Path(config.base).absolute(),
+            base=local_path(config.base),
             rest_port=listen.rest_port,
             grpc_port=listen.grpc_port,
             host=listen.host,
@@ -48,10 +58,33 @@ def serve(config: Config, target: str, listen: Listen) -> int:
         )
 
 
+@contextmanager
+def mlflow_ui() -> Iterator[None]:
+    """The MLflow UI on port 5000 for the length of the block, where the registry is a database and no server."""
+    import mlflow
+
+    tracking_uri = mlflow.get_tracking_uri()
+    if tracking_uri.startswith("http"):
+        report("the MLflow UI is the tracking server's own")
+        yield
+        return
+    check_ports_free(Addresses(_UI), "127.0.0.1")
+    command = [str(Path(sys.executable).with_name("mlflow")), "ui", "--host", "127.0.0.1", "--port", "5000"]
+    # By environment, where a password in the address is not seen by everybody.
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": tracking_uri}
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    report(f"MLflow UI at {_UI}/#/models")
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
 def _prepare_base(config: Config, registry: Registry, champion: ModelVersion) -> None:
     publish(config, registry, champion)
-    _, previous = champion_and_previous(registry, open_ledger(registry), champion.name)
-    write_configs(config, champion.name, champion.version, previous)
+    ledger = open_ledger(registry)
+    write_configs(config, champion.name, lambda: champion_and_previous(registry, ledger, champion.name))
 
 
 @contextmanager
@@ -66,10 +99,17 @@ def _model_directory(registry: Registry, champion: ModelVersion, target: str) ->
 
 
 def _fetched(registry: Registry, champion: ModelVersion, scratch: Path) -> Path:
-    from pipeline.package import SERVABLE
+    from pipeline.package import SERVABLE, model_digest
     from pipeline.publication import registered_digest
+    from registry.register import MODEL_DIGEST
     from serving.servable.manifest import verify_bundle
 
+    place = f"{champion.name} version {champion.version}"
     root = registry.download(champion, "", scratch)
-    verify_bundle(root / SERVABLE, registered_digest(champion), f"{champion.name} version {champion.version}")
+    verify_bundle(root / SERVABLE, registered_digest(champion), place)
+    if model_digest(root) != champion.tags.get(MODEL_DIGEST):
+        raise IntegrityError(
+            f"{place}: a file below code/ or data/ is not the one that was registered (tag {MODEL_DIGEST}). "
+            "Restore it in the artifact store, or promote another version."
+        )
     return root

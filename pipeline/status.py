@@ -1,16 +1,18 @@
 """Intent (the registry), fact (base path, server), and the difference between them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import Config
 from pipeline.promotion import champion_and_previous, open_ledger
+from pipeline.publication import configured
 from pipeline.summary import table
 from registry.client import ModelVersion, Registry
 from registry.history import HistoryRow
 from registry.history import history as ledger_rows
-from serving.model_config import MODELS_CONFIG, live_version
+from registry.register import GATE
+from serving.model_config import LABELS_CONFIG, MODELS_CONFIG
 from serving.stores import open_store
 
 _ASK_S = 5.0
@@ -23,7 +25,7 @@ class Status:
     name: str
     champion: int | None
     previous: int | None
-    configured: int | None  # the version that models.config names
+    configured: Mapping[str, int | None]  # config file -> the version that it has live
     server: str | None  # what a server said, if one was asked
     versions: Sequence[ModelVersion]
     published: Sequence[int]
@@ -34,8 +36,11 @@ class Status:
         found = []
         if self.champion is not None and self.champion not in self.published:
             found.append(f"champion version {self.champion} is not published")
-        if self.champion != self.configured:
-            found.append(f"{MODELS_CONFIG} names version {self.configured}, the champion is {self.champion}")
+        found += [
+            f"{file} has version {version} live, the champion is {self.champion}"
+            for file, version in self.configured.items()
+            if version != self.champion
+        ]
         return found
 
     def as_dict(self) -> dict[str, Any]:
@@ -43,7 +48,7 @@ class Status:
             "name": self.name,
             "champion": self.champion,
             "previous": self.previous,
-            "configured": self.configured,
+            "configured": dict(self.configured),
             "server": self.server,
             "differences": self.differences,
             "versions": self._rows(),
@@ -53,7 +58,8 @@ class Status:
         rows = table(self._rows(), ("version", "aliases", "stage", "gate", "published", "run"))
         lines = [f"{self.name}: champion {self.champion or 'none'}, a rollback goes to {self.previous or 'none'}", rows]
         lines += [] if self.server is None else [f"server: {self.server}"]
-        lines += [f"difference: {each}" for each in self.differences] or ["the base path is as the registry says"]
+        lines += [f"difference: {each}; `slipway serve` mends it" for each in self.differences]
+        lines += [] if self.differences else ["the base path is as the registry says"]
         return "\n".join(lines)
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -62,7 +68,7 @@ class Status:
                 "version": each.version,
                 "aliases": ",".join(each.aliases),
                 "stage": each.stage,
-                "gate": each.tags.get("slipway.gate", ""),
+                "gate": each.tags.get(GATE, ""),
                 "published": "yes" if each.version in self.published else "no",
                 "run": each.run_id,
             }
@@ -75,12 +81,11 @@ def status(config: Config, address: str | None) -> Status:
     registry = Registry()
     champion, previous = champion_and_previous(registry, open_ledger(registry), config.name)
     store = open_store(config.base)
-    content = store.update_file(MODELS_CONFIG, lambda present: present)
     return Status(
         name=config.name,
         champion=champion,
         previous=previous,
-        configured=live_version(content, config.name),
+        configured=dict(zip((MODELS_CONFIG, LABELS_CONFIG), configured(config, config.name), strict=True)),
         server=None if address is None else _ask(address, config.name),
         versions=registry.versions(config.name),
         published=store.versions(config.name),

@@ -67,6 +67,15 @@ class StepRun:
         with mlflow_errors(self._place):
             self._client.log_text(self.run_id, content, path)
 
+    def dataset(self, dataset: Any, context: str) -> None:
+        """Record an `mlflow.data` dataset as an input of the run."""
+        from mlflow.entities import DatasetInput, InputTag
+        from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+        with mlflow_errors(self._place):
+            used = DatasetInput(dataset._to_mlflow_entity(), [InputTag(MLFLOW_DATASET_CONTEXT, context)])  # noqa: SLF001
+            self._client.log_inputs(self.run_id, [used])
+
     def figure(self, path: str, figure: Any) -> None:
         with mlflow_errors(self._place):
             self._client.log_figure(self.run_id, figure, path)
@@ -117,9 +126,9 @@ def step(name: str, experiment: str, *, resume: str | None = None) -> Iterator[S
     """
     import mlflow
 
-    check_reachable(mlflow.get_tracking_uri())
+    check_tracking()
     with mlflow_errors(f"run of step {name}"):
-        _enter_experiment(experiment)
+        _enter_experiment(experiment, resume)
         resume = resume or _project_run()
         nested = mlflow.active_run() is not None
         active = mlflow.start_run(
@@ -142,11 +151,22 @@ def step(name: str, experiment: str, *, resume: str | None = None) -> Iterator[S
             mlflow.end_run(status)
 
 
-def _enter_experiment(experiment: str) -> None:
+def check_tracking() -> None:
+    """Return if MLflow's tracking store answers; UnavailableError within seconds if not."""
+    import mlflow
+
+    check_reachable(mlflow.get_tracking_uri())
+
+
+def _enter_experiment(experiment: str, resume: str | None) -> None:
     import mlflow
 
     mlflow.enable_system_metrics_logging()
-    if mlflow.active_run() is None and "MLFLOW_EXPERIMENT_ID" not in os.environ:
+    if mlflow.active_run() is not None or "MLFLOW_EXPERIMENT_ID" in os.environ:
+        return
+    if resume:  # a run goes on in the experiment that it began in
+        mlflow.set_experiment(experiment_id=mlflow.get_run(resume).info.experiment_id)
+    else:
         mlflow.set_experiment(experiment)
 
 

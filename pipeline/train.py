@@ -44,6 +44,8 @@ class TrainConfig(NetworkConfig):
                 raise InputError(
                     f"train.{key} is {value}; expected {smallest} or more. Edit it or pass --{key.replace('_', '-')}."
                 )
+        if self.seed >= 2**32:
+            raise InputError(f"train.seed is {self.seed}; expected less than 4294967296. Edit it or pass --seed.")
         if not 0 < self.learning_rate < 10:
             raise InputError(
                 f"train.learning_rate is {self.learning_rate}; expected above 0 and below 10. "

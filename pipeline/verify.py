@@ -1,22 +1,25 @@
 """Nothing is live until it has answered: start the server on what is published, and ask it."""
 
+import contextlib
 import socket
-from collections.abc import Mapping
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from registry.client import ModelVersion
+from serving.model_config import LABELS_CONFIG, labels_config
 from serving.servable.golden import GoldenReport, check_golden, load_golden
+from serving.servable.layout import GOLDEN, MANIFEST, published_path
+from serving.stores.local import local_path
 from slipway.errors import IntegrityError
 
 if TYPE_CHECKING:
     from pipeline.data import Record
     from serving.client import Prediction
+
+_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -30,86 +33,49 @@ class Verification:
 
 
 def verify_served(config: Config, version: ModelVersion, record: "Record") -> Verification:
-    """Serve what is live below `config.base` on two free ports, and ask it; IntegrityError if it errs."""
+    """Serve a published version by itself on two free ports, and ask it; IntegrityError if it errs."""
     from serving.client import connect, predict_files
     from serving.targets import ServeSpec, open_target
     from serving.targets.process import start
 
-    base = Path(config.base).absolute()
+    base = local_path(config.base)
     rest, grpc = _free_ports()
-    spec = ServeSpec(name=version.name, base=base, rest_port=rest, grpc_port=grpc)
     log = Path(config.workdir) / "verify.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with start(open_target("embedded"), spec, log=log) as server:
-        golden = ask_golden(server.addresses.rest, server.addresses.grpc, version, base)
-        client = connect(server.addresses.rest, version.name)
-        try:
-            prediction = next(iter(predict_files(client, [record.file])))
-        finally:
-            client.close()
-    if prediction.version not in ("", str(version.version)):
-        raise IntegrityError(
-            f"the server answered from version {prediction.version}; expected version {version.version}. "
-            f"Look at {base / 'labels.config'}, and promote again."
-        )
+    with tempfile.TemporaryDirectory(prefix="slipway-verify-") as scratch:
+        alone = labels_config(None, version.name, str(base / version.name), version.version, None)
+        Path(scratch, LABELS_CONFIG).write_bytes(alone)
+        spec = ServeSpec(name=version.name, base=Path(scratch), rest_port=rest, grpc_port=grpc)
+        with start(open_target("embedded"), spec, log=log) as server:
+            golden = ask_golden(server.addresses.grpc, version, base)
+            with contextlib.closing(connect(server.addresses.rest, version.name)) as client:
+                prediction = next(iter(predict_files(client, [record.file])))
     return Verification(golden, record.file, record.class_id, prediction)
 
 
-def ask_golden(rest: str, grpc: str, version: ModelVersion, base: Path) -> GoldenReport:
-    """Send a published version's golden requests to a server, over gRPC, and hold the answers against the manifest."""
+def ask_golden(address: str, version: ModelVersion, base: Path) -> GoldenReport:
+    """Send a published version's golden requests to the gRPC `address`; IntegrityError if they are answered otherwise.
+
+    gRPC, since golden requests hold pixels, which JSON would make ten times larger.
+    """
+    from serving.client.address import parse_address
+    from serving.client.tensorflow_serving_grpc import TensorFlowServingGrpc
     from serving.servable.build import REFERENCE_VARIANT
-    from serving.servable.layout import EXTRA
     from serving.servable.manifest import read_manifest
 
-    extra = base / version.name / str(version.version) / EXTRA
-    tolerance = read_manifest(extra / "manifest.json").variants[REFERENCE_VARIANT].tolerance
-    with _GrpcPredict(grpc, version) as predict:
-        report = check_golden(load_golden(extra / "golden"), predict, tolerance)
+    published = base / version.name / str(version.version)
+    tolerance = read_manifest(published / published_path(MANIFEST)).variants[REFERENCE_VARIANT].tolerance
+    server = TensorFlowServingGrpc(
+        parse_address(address), version.name, label=None, version=version.version, timeout_s=_TIMEOUT_S
+    )
+    with contextlib.closing(server):
+        golden = load_golden(published / published_path(GOLDEN))
+        report = check_golden(golden, server.predict_tensors, tolerance)
     if not report.passed:
         raise IntegrityError(
-            f"{version.name} version {version.version} on {rest}: {report.summary()}. "
+            f"{version.name} version {version.version} on {address}: {report.summary()}. "
             "Roll back with `slipway rollback`, and look at the server's log."
         )
     return report
-
-
-class _GrpcPredict:
-    """Predict over gRPC: golden requests hold pixels, which JSON would make ten times larger."""
-
-    def __init__(self, address: str, version: ModelVersion) -> None:
-        import grpc
-
-        from serving.wire.predict_pb2 import PredictRequest, PredictResponse
-
-        self._version = version
-        self._channel = grpc.insecure_channel(
-            address.removeprefix("grpc://"),
-            options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
-        )
-        self._call = self._channel.unary_unary(
-            "/tensorflow.serving.PredictionService/Predict",
-            request_serializer=PredictRequest.SerializeToString,
-            response_deserializer=PredictResponse.FromString,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._channel.close()
-
-    def __call__(self, signature: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
-        from serving.wire.predict_pb2 import PredictRequest
-        from serving.wire.tensors import to_numpy, to_proto
-
-        request = PredictRequest()
-        request.model_spec.name = self._version.name
-        request.model_spec.version.value = self._version.version
-        request.model_spec.signature_name = signature
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(to_proto(value, as_content=value.dtype != np.dtype(object)))
-        response = self._call(request, timeout=120)
-        return {name: to_numpy(tensor) for name, tensor in response.outputs.items()}
 
 
 def _free_ports() -> tuple[int, int]:

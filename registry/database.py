@@ -3,7 +3,9 @@
 Imported only where a table is used: SQLAlchemy is not part of `--help`.
 """
 
+import contextlib
 import os
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy import Boolean, Column, Double, Engine, Integer, MetaData, String, Table, Text, create_engine
@@ -13,6 +15,7 @@ from sqlalchemy.schema import CreateTable
 
 from registry.mlflow_errors import without_credentials
 from slipway.errors import InputError, UnavailableError
+from slipway.files import sha256_bytes
 
 DATABASE_VARIABLE = "SLIPWAY_DATABASE_URL"
 _BUSY_S = 30  # how long a writer on SQLite waits for another one
@@ -55,9 +58,9 @@ LEASE = Table(
 
 
 def default_database_url(tracking_uri: str) -> str:
-    """SLIPWAY_DATABASE_URL, else `slipway.db` beside MLflow's SQLite file, else `slipway.db` in this folder.
+    """SLIPWAY_DATABASE_URL, else `slipway.db` beside MLflow's SQLite file, else a file of this user's for the address.
 
-    The last one does not reach past this machine: where several machines promote, set SLIPWAY_DATABASE_URL on each.
+    The last one does not reach past this user of this machine: where others promote too, set SLIPWAY_DATABASE_URL.
     """
     named = os.environ.get(DATABASE_VARIABLE)
     if named:
@@ -66,7 +69,10 @@ def default_database_url(tracking_uri: str) -> str:
         database = make_url(tracking_uri).database
         if database and database != ":memory:":
             return f"sqlite:///{os.path.join(os.path.dirname(database), 'slipway.db')}"  # noqa: PTH118, PTH120
-    return "sqlite:///slipway.db"
+    data_home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    with contextlib.suppress(OSError):  # opening the database then says what is wrong with the folder
+        (data_home / "slipway").mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{data_home / 'slipway' / sha256_bytes(tracking_uri.encode())[:16]}.db"
 
 
 def open_database(url: str) -> Engine:

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from slipway.errors import InputError, NotFoundError, SlipwayError, UnavailableError
 
 _PROBE_S = 5
-_REMEDY = "Start it, or set MLFLOW_TRACKING_URI or --tracking-uri to one that runs."
-_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
+_REMEDY = "Start it, or set MLFLOW_TRACKING_URI to one that runs."
+_CREDENTIALS = re.compile(r"(\w+://)[^\s'\"]*@|(\bpassword=)[^&\s'\"]+")
 _BY_CODE: dict[str, type[SlipwayError]] = {
     "RESOURCE_DOES_NOT_EXIST": NotFoundError,
     "NOT_FOUND": NotFoundError,
@@ -25,7 +25,7 @@ _BY_CODE: dict[str, type[SlipwayError]] = {
 
 def without_credentials(text: str) -> str:
     """`text` on one line, with `user:password@` removed from every address in it."""
-    return " ".join(_CREDENTIALS.sub(r"\1", text).split())
+    return " ".join(_CREDENTIALS.sub(r"\1\2", text).split())
 
 
 def check_reachable(tracking_uri: str) -> None:
@@ -77,7 +77,7 @@ def _probe_sqlite(tracking_uri: str) -> None:
     if not os.access(ancestor, os.W_OK):
         raise UnavailableError(
             f"tracking database {path}: {ancestor} cannot be written. "
-            "Change its permissions, or set MLFLOW_TRACKING_URI or --tracking-uri to another one."
+            "Change its permissions, or set MLFLOW_TRACKING_URI to another one."
         )
     if path.exists():
         try:
@@ -86,7 +86,7 @@ def _probe_sqlite(tracking_uri: str) -> None:
         except sqlite3.Error as exc:
             raise UnavailableError(
                 f"tracking database {path}: expected an SQLite file ({exc}). "
-                "Move it away, or set MLFLOW_TRACKING_URI or --tracking-uri to another one."
+                "Move it away, or set MLFLOW_TRACKING_URI to another one."
             ) from exc
 
 

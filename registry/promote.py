@@ -51,7 +51,10 @@ def move_champion(registry: Registry, ledger: Ledger, change: Change) -> LedgerE
                 f"--version {change.version}` again."
             )
         held.check()
-        return _move(registry, ledger, change, CHAMPION)
+        entry = _move(registry, ledger, change, CHAMPION)
+        if registry.aliases(change.name).get(CHALLENGER) == change.version:
+            registry.delete_alias(change.name, CHALLENGER)  # what is live is no longer a candidate
+        return entry
 
 
 def move_challenger(registry: Registry, ledger: Ledger, change: Change) -> LedgerEntry:

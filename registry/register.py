@@ -11,6 +11,7 @@ from registry.gate import Candidate
 from slipway.errors import NotFoundError
 
 MANIFEST_DIGEST = "slipway.manifest_digest"
+MODEL_DIGEST = "slipway.model_digest"
 DATASET_DIGEST = "slipway.dataset_digest"
 GIT_COMMIT = "slipway.git_commit"
 PARITY = "slipway.parity"
@@ -24,6 +25,7 @@ class Registration:
 
     source: str  # models:/m-... of the LoggedModel that holds the servable
     manifest_digest: str
+    model_digest: str  # of the whole MLflow model's files
     parity: float
     size_bytes: int
     card: CardFacts
@@ -31,12 +33,11 @@ class Registration:
 
 
 def register(registry: Registry, registration: Registration) -> ModelVersion:
-    """Create the version, with its tags and its card; return the one there is if this servable of this run has one."""
+    """Create the version, with its tags and its card; return the one there is if the run has one."""
     facts = registration.card
-    for existing in _versions_if_any(registry, facts.name):
-        same_servable = existing.tags.get(MANIFEST_DIGEST) == registration.manifest_digest
-        if existing.run_id == facts.run_id and same_servable:
-            return existing
+    present = registered(registry, facts.name, facts.run_id)
+    if present is not None:
+        return present
     return registry.create_version(
         NewVersion(
             name=facts.name,
@@ -44,6 +45,7 @@ def register(registry: Registry, registration: Registration) -> ModelVersion:
             run_id=facts.run_id,
             tags={
                 MANIFEST_DIGEST: registration.manifest_digest,
+                MODEL_DIGEST: registration.model_digest,
                 DATASET_DIGEST: facts.dataset_digest,
                 GIT_COMMIT: facts.git_commit,
                 PARITY: repr(registration.parity),
@@ -52,6 +54,12 @@ def register(registry: Registry, registration: Registration) -> ModelVersion:
             description=model_card(facts, registration.evaluation),
         )
     )
+
+
+def registered(registry: Registry, name: str, run_id: str) -> ModelVersion | None:
+    """The version of `name` that was made from a run; None if there is none."""
+    made = [each for each in _versions_if_any(registry, name) if each.run_id == run_id and MANIFEST_DIGEST in each.tags]
+    return made[0] if made else None
 
 
 def candidate(registry: Registry, version: ModelVersion, split_digest: str | None = None) -> Candidate:

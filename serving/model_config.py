@@ -49,6 +49,14 @@ def live_version(present: bytes | None, name: str) -> int | None:
     return None
 
 
+def stable_version(present: bytes | None, name: str) -> int | None:
+    """The version of `name` that `labels.config` with this content has live; None if it names none."""
+    for entry in _parsed(present or b"", LABELS_CONFIG).model_config_list.config:
+        if entry.name == name and STABLE in entry.version_labels:
+            return int(entry.version_labels[STABLE])
+    return None
+
+
 def _entry(name: str, base_path: str, versions: list[int]) -> ModelConfig:
     entry = ModelConfig(name=check_model_name(name), base_path=base_path, model_platform="tensorflow")
     entry.model_version_policy.specific.versions.extend(check_version(version) for version in versions)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.data.listing import Candidate
 from slipway.files import sha256_bytes
+from slipway.tensorflow_start import start_tensorflow
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = 1
@@ -50,6 +51,7 @@ def inspect(candidates: Sequence[Candidate], max_pixels: int) -> list[Inspection
 
 @cache  # traced once a process
 def _decoder(max_pixels: int) -> Callable[[bytes], str | None]:
+    start_tensorflow()
     import tensorflow as tf
 
     from serving.servable.images import decode, decoding_fault

@@ -1,6 +1,6 @@
 """TensorFlow Serving's gRPC API, over our own definitions of its messages; needs no TensorFlow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -22,7 +22,7 @@ from serving.client.http import one_line
 from serving.wire.get_model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
 from serving.wire.model_pb2 import ModelSpec
 from serving.wire.predict_pb2 import PredictRequest, PredictResponse
-from serving.wire.tensors import to_numpy, to_proto
+from serving.wire.tensors import Array, to_numpy, to_proto
 from slipway.errors import InputError, NotFoundError, UnavailableError
 
 _UNLIMITED = -1
@@ -63,11 +63,7 @@ class TensorFlowServingGrpc:
 
     def predict(self, images: Sequence[bytes]) -> list[Answer]:
         """See Client."""
-        request = PredictRequest(inputs={INPUT: to_proto(np.array(images, dtype=object))})
-        request.model_spec.CopyFrom(self._spec)
-        request.model_spec.signature_name = SIGNATURE
-        with self._errors():
-            response = self._predict(request, timeout=self._timeout_s)
+        response = self._ask(SIGNATURE, {INPUT: np.array(images, dtype=object)})
         missing = [name for name in OUTPUTS if name not in response.outputs]
         if missing:
             raise missing_outputs(missing, str(self._address))
@@ -83,9 +79,22 @@ class TensorFlowServingGrpc:
             for output, class_id, label in zip(outputs, class_ids, labels, strict=True)
         ]
 
+    def predict_tensors(self, signature: str, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Every output of any signature, for its inputs; strings are object arrays of `bytes`. Raises as `predict`."""
+        return {name: to_numpy(tensor) for name, tensor in self._ask(signature, inputs).outputs.items()}
+
     def close(self) -> None:
         """See Client."""
         self._channel.close()
+
+    def _ask(self, signature: str, inputs: Mapping[str, Array]) -> PredictResponse:
+        request = PredictRequest()
+        request.model_spec.CopyFrom(self._spec)
+        request.model_spec.signature_name = signature
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(to_proto(value, as_content=value.dtype != np.dtype(object)))
+        with self._errors():
+            return self._predict(request, timeout=self._timeout_s)
 
     def _check_known(self) -> None:
         get_status = self._channel.unary_unary(

@@ -113,7 +113,7 @@ def _rest_server(flags: Flags, api: RestApi) -> _RestServer:
 
 def _grpc_server(flags: Flags, api: GrpcApi) -> grpc.Server:
     try:
-        return make_grpc_server(api, f"{flags.host}:{flags.port}", _thread_count())
+        return make_grpc_server(api, f"{_bracketed(flags.host)}:{flags.port}", _thread_count())
     except OSError as error:
         raise UnavailableError(_taken("port", flags.host, flags.port, "cannot be bound")) from error
 
@@ -132,9 +132,13 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _addresses(flags: Flags) -> str:
-    addresses = [f"http://{flags.host}:{flags.rest_api_port}"] if flags.rest_api_port else []
-    addresses += [f"grpc://{flags.host}:{flags.port}"] if flags.port else []
+    addresses = [f"http://{_bracketed(flags.host)}:{flags.rest_api_port}"] if flags.rest_api_port else []
+    addresses += [f"grpc://{_bracketed(flags.host)}:{flags.port}"] if flags.port else []
     return " and ".join(addresses)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _taken(flag: str, host: str, port: int, reason: str) -> str:

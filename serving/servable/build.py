@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from serving.servable.golden import LEAST_REQUESTS, GoldenReport, GoldenRequests, check_golden, save_golden
 from serving.servable.graph import write_saved_model
+from serving.servable.images import MAX_PIXELS
+from serving.servable.layout import LABELS
 from serving.servable.manifest import VariantRecord, seal
 from serving.servable.warmup import WARMUP_FILE, write_warmup
 from slipway.errors import IntegrityError
@@ -35,6 +37,14 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Examples:
+    """Held-out images to draw golden requests from, and the most pixels that one, or a request's, may have."""
+
+    files: Sequence[Path]
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
 class Servable:
     """A sealed bundle on disk."""
 
@@ -45,17 +55,17 @@ class Servable:
 
 
 def build_servable(
-    network: "keras.Model", labels: Sequence[str], files: Sequence[Path], provenance: Provenance, directory: Path
+    network: "keras.Model", labels: Sequence[str], examples: Examples, provenance: Provenance, directory: Path
 ) -> Servable:
-    """Write the bundle of `network` below `directory`; golden requests are drawn from the image `files`.
+    """Write the bundle of `network` below `directory`; golden requests are drawn from the `examples`.
 
     IntegrityError if the SavedModel's answers differ from the network's by more than PARITY_LIMIT.
     """
     saved_model = directory / "saved_model"
-    write_saved_model(network, labels, saved_model)
-    golden = draw_golden(network, files)
+    write_saved_model(network, labels, saved_model, examples.max_pixels)
+    golden = draw_golden(network, examples)
     save_golden(golden, directory / "golden")
-    (directory / "labels.json").write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
+    (directory / LABELS).write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
     write_warmup(saved_model / WARMUP_FILE, network.name, golden)
     report = check_saved_model(saved_model, golden)
     _, height, width, _ = network.input_shape
@@ -73,8 +83,8 @@ def build_servable(
     return Servable(directory, digest, report.largest_difference, size)
 
 
-def draw_golden(network: "keras.Model", files: Sequence[Path]) -> GoldenRequests:
-    """Golden requests from image `files`, spread over them evenly, with `network`'s own answers.
+def draw_golden(network: "keras.Model", examples: Examples) -> GoldenRequests:
+    """Golden requests from the `examples`, spread over them evenly, with `network`'s own answers.
 
     Fewer files than LEAST_REQUESTS are drawn repeatedly.
     """
@@ -82,10 +92,10 @@ def draw_golden(network: "keras.Model", files: Sequence[Path]) -> GoldenRequests
 
     from serving.servable.images import decode_batch
 
-    chosen = _spread(files, LEAST_REQUESTS)
+    chosen = _spread(examples.files, LEAST_REQUESTS)
     encoded = tuple(path.read_bytes() for path in chosen)
     size = network.input_shape[1:3]
-    decoded = np.concatenate([decode_batch(tf.constant([data]), size).numpy() for data in encoded])
+    decoded = np.concatenate([decode_batch(tf.constant([data]), size, examples.max_pixels).numpy() for data in encoded])
     pixels = np.rint(decoded).astype(np.uint8)
     return GoldenRequests(
         pixels=pixels,

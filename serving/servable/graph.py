@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     import keras
 
 
-def write_saved_model(network: "keras.Model", labels: Sequence[str], directory: Path) -> None:
+def write_saved_model(
+    network: "keras.Model", labels: Sequence[str], directory: Path, max_pixels: int = MAX_PIXELS
+) -> None:
     """Write `network` (float32 [N, H, W, 3] pixels -> float32 [N, classes]) as a SavedModel below `directory`.
 
     Signatures: `serving_default` takes `input` float32 [N, H, W, 3], RGB, 0 to 255; `serving_bytes` takes `image_bytes`
     string [N], encoded images of any size. Both answer `output` float32 [N, classes], `class_id` int64 [N] and
-    `label` string [N].
+    `label` string [N]. An encoded image of more than `max_pixels` pixels is refused before it is decoded.
     """
     import tensorflow as tf
 
@@ -39,7 +41,7 @@ def write_saved_model(network: "keras.Model", labels: Sequence[str], directory: 
         input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")]
     )
     def serving_bytes(image_bytes: Any) -> dict[str, Any]:
-        pixels = decode_batch(image_bytes, (height, width), MAX_PIXELS)
+        pixels = decode_batch(image_bytes, (height, width), max_pixels)
         return answer(tf.ensure_shape(pixels, [None, height, width, channels]))
 
     # A module of the variables alone: saving the Keras object as well would write every weight twice.

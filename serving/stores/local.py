@@ -36,7 +36,7 @@ class LocalStore:
     """
 
     def __init__(self, base: str) -> None:
-        self._base = _local_path(base)
+        self._base = local_path(base)
 
     def publish(self, name: str, version: int, bundle: Bundle) -> Publication:
         """See `Store`."""
@@ -174,7 +174,8 @@ def _locked(lock: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _local_path(base: str) -> Path:
+def local_path(base: str) -> Path:
+    """The directory that `base`, a path or a `file://` URI, stands for; InputError if it stands for none here."""
     if not base.strip() or "\0" in base:
         raise InputError(f"base path {base!r}: expected a directory. Edit it or pass --base.")
     if "://" not in base:

@@ -79,7 +79,7 @@ def start(target: Target, spec: ServeSpec, *, log: Path, ready_timeout_s: float 
 
 @contextmanager
 def _process(command: Command, addresses: Addresses, host: str, output: int) -> Iterator[subprocess.Popen[bytes]]:
-    _check_ports_free(addresses, host)
+    check_ports_free(addresses, host)
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *command.argv],
         env={**os.environ, **command.environment},
@@ -141,7 +141,8 @@ def _wait_until_ready(target: Target, spec: ServeSpec, process: subprocess.Popen
     )
 
 
-def _check_ports_free(addresses: Addresses, host: str) -> None:
+def check_ports_free(addresses: Addresses, host: str) -> None:
+    """InputError if something listens on a port of `addresses` on `host`."""
     for flag, address in (("--rest-port", addresses.rest), ("--grpc-port", addresses.grpc)):
         port = urlsplit(address).port
         if port is None:

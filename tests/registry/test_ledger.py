@@ -146,8 +146,6 @@ def test_history_shows_who_when_from_to_why_and_the_gate(ledger):
         ("sqlite:////data/mlflow.db", "sqlite:////data/slipway.db"),
         ("sqlite:///mlflow.db", "sqlite:///slipway.db"),
         ("sqlite:///var/mlflow.db", "sqlite:///var/slipway.db"),
-        ("http://127.0.0.1:5000", "sqlite:///slipway.db"),
-        ("postgresql://host/mlflow", "sqlite:///slipway.db"),
     ],
 )
 def test_the_database_is_beside_mlflows_unless_it_is_named(monkeypatch, tracking_uri, expected):
@@ -155,6 +153,21 @@ def test_the_database_is_beside_mlflows_unless_it_is_named(monkeypatch, tracking
     assert default_database_url(tracking_uri) == expected
     monkeypatch.setenv("SLIPWAY_DATABASE_URL", "postgresql://host/slipway")
     assert default_database_url(tracking_uri) == "postgresql://host/slipway"
+
+
+def test_beside_a_tracking_server_the_database_is_one_whatever_folder_the_command_runs_in(monkeypatch, tmp_path):
+    monkeypatch.delenv("SLIPWAY_DATABASE_URL", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    found = {}
+    for address in ("http://127.0.0.1:5000", "http://127.0.0.1:5001"):
+        for folder in ("one", "other"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            monkeypatch.chdir(tmp_path / folder)
+            found.setdefault(address, set()).add(default_database_url(address))
+    assert [len(urls) for urls in found.values()] == [1, 1]
+    assert len(set.union(*found.values())) == 2
+    Ledger(next(iter(found["http://127.0.0.1:5000"])))
+    assert len(list((tmp_path / "data" / "slipway").iterdir())) == 1
 
 
 def test_a_database_in_a_missing_folder_is_unavailable_and_named(tmp_path):
