@@ -1,0 +1,80 @@
+"""What all commands share: switches, common options, and how they come to a configuration and a version."""
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.config import Config, load_config, with_overrides
+from pipeline.options import is_switch, option, overrides
+from slipway.errors import InputError
+
+if TYPE_CHECKING:
+    from registry.client import ModelVersion
+
+REFUSED = 3
+VERSION = option("--version", "Model version's number.", int)
+ALIAS = option("--alias", "Alias of the model version, such as champion.")
+JSON = option("--json", "Print one JSON document.", bool)
+REASON = option("--reason", "Why, for the ledger.")
+
+
+class Command(click.Command):
+    """Takes `--json` and `--json true` alike, and never a file that follows as the switch's value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        switches = {flag for parameter in self.params if is_switch(parameter) for flag in parameter.opts}
+        given: list[str] = []
+        for place, argument in enumerate(args):
+            given.append(argument)
+            following = args[place + 1 : place + 2]
+            if argument in switches and following and following[0].lower() not in ("", "true", "false"):
+                given.append("true")
+        return super().parse_args(ctx, given)
+
+
+def config_from(file: str | None, values: dict[str, Any]) -> Config:
+    return load_config(file, overrides(values))
+
+
+def config_of_run(run_id: str, file: str | None, values: dict[str, Any]) -> Config:
+    """A step after training takes the run's own configuration, unless a file is named; options stand above both."""
+    from pipeline.lifecycle import run_config
+    from pipeline.tracking import open_run
+
+    if file:
+        return config_from(file, values)
+    return with_overrides(run_config(open_run(run_id)), overrides(values))
+
+
+def with_policy_of_run(config: Config, version: "ModelVersion", file: str | None, values: dict[str, Any]) -> Config:
+    """The gate judges a version by the policy that its run was started with, unless a file is named."""
+    from pipeline.lifecycle import CONFIG_ARTIFACT, run_config
+    from pipeline.tracking import open_run
+
+    if file or not version.run_id or CONFIG_ARTIFACT not in (run := open_run(version.run_id)).artifacts(""):
+        return config
+    gate = with_overrides(run_config(run), overrides(values)).gate
+    return dataclasses.replace(config, gate=gate)
+
+
+def chosen_version(config: Config, version: int | None, alias: str | None) -> "ModelVersion":
+    from registry.client import Registry
+
+    if version is not None and alias is None:
+        return Registry().version(config.name, version)
+    if alias is not None and version is None:
+        return Registry().require_alias(config.name, alias)
+    raise InputError("expected one of --version and --alias. Pass --version N, or --alias champion.")
+
+
+def required(value: str | None, flag: str, what: str) -> str:
+    if not value:
+        raise InputError(f"{flag} is missing; expected {what}. Pass {flag} ID.")
+    return value
+
+
+def leave(*, refused: bool) -> None:
+    if refused:
+        sys.exit(REFUSED)

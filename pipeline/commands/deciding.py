@@ -1,0 +1,121 @@
+"""Commands from images to a decision: main, train, evaluate, register, gate, promote."""
+
+from typing import Any
+
+import click
+
+from pipeline.commands import (
+    ALIAS,
+    JSON,
+    REASON,
+    VERSION,
+    Command,
+    chosen_version,
+    config_from,
+    config_of_run,
+    leave,
+    required,
+    with_policy_of_run,
+)
+from pipeline.options import config_options, option
+from slipway.errors import InputError
+
+RUN = option("--run-id", "Run that the step before this one printed.")
+
+
+@click.command("main", cls=Command)
+@config_options("name", "experiment", "base", "workdir", "data", "train", "gate")
+@option("--resume", "Run of a stopped training to go on with.")
+def main_(config: str | None, resume: str | None, **values: Any) -> None:
+    """Every step: from images to a version that is live and has answered."""
+    from pipeline import lifecycle, summary
+
+    outcome = lifecycle.main(config_from(config, values), resume)
+    click.echo(summary.outcome(outcome))
+    leave(refused=outcome.verification is None)
+
+
+@click.command(cls=Command)
+@config_options("experiment", "workdir", "data", "train")
+@option("--resume", "Run of a stopped training to go on with.")
+def train(config: str | None, resume: str | None, **values: Any) -> None:
+    """Train the network; prints the run."""
+    from pipeline import lifecycle
+
+    trained = lifecycle.train(config_from(config, values), resume)
+    click.echo(f"{trained.summary()}\nnext: slipway evaluate --run-id {trained.run_id}")
+
+
+@click.command(cls=Command)
+@RUN
+@config_options("name", "experiment", "workdir", "data")
+def evaluate(run_id: str | None, config: str | None, **values: Any) -> None:
+    """Evaluate a run's network on its held-out images, or on those of --data."""
+    from pipeline import lifecycle, summary
+
+    run_id = required(run_id, "--run-id", "the run that `slipway train` printed")
+    click.echo(summary.evaluation(lifecycle.evaluate(config_of_run(run_id, config, values), run_id)))
+    click.echo(f"next: slipway register --run-id {run_id}")
+
+
+@click.command(cls=Command)
+@RUN
+@config_options("name", "experiment", "workdir", "data")
+def register(run_id: str | None, config: str | None, **values: Any) -> None:
+    """Seal a run's network as a servable and register it as a model version."""
+    from pipeline import lifecycle
+
+    run_id = required(run_id, "--run-id", "the run that `slipway train` printed")
+    version = lifecycle.register(config_of_run(run_id, config, values), run_id)
+    click.echo(f"{version.name} version {version.version}")
+    click.echo(f"next: slipway gate --name {version.name} --version {version.version}")
+
+
+@click.command(cls=Command)
+@VERSION
+@ALIAS
+@config_options("name", "experiment", "workdir", "gate")
+@JSON
+def gate(version: int | None, alias: str | None, config: str | None, json: bool | None, **values: Any) -> None:
+    """Compare a version with the policy and the champion; exit code 3 when it is refused."""
+    from pipeline import lifecycle, summary
+
+    resolved = config_from(config, values)
+    chosen = chosen_version(resolved, version, alias)
+    report = lifecycle.gate(with_policy_of_run(resolved, chosen, config, values), chosen)
+    click.echo(summary.as_json(report.as_dict()) if json else f"{report.table()}\nnext: {report.next_command}")
+    leave(refused=not report.passed)
+
+
+@click.command(cls=Command)
+@VERSION
+@ALIAS
+@option("--to", "Alias to move: champion (it goes live) or challenger.  [default: champion]")
+@option("--force", "Promote although the gate refuses; needs --reason.", bool)
+@REASON
+@config_options("name", "experiment", "base", "workdir", "gate")
+def promote(
+    version: int | None,
+    alias: str | None,
+    to: str | None,
+    force: bool | None,
+    reason: str | None,
+    config: str | None,
+    **values: Any,
+) -> None:
+    """Make a version champion (published, live) or challenger; exit code 3 when the gate refuses."""
+    from pipeline import lifecycle
+
+    if force and not reason:
+        raise InputError("--force is given without --reason; expected why the gate is overridden. Pass --reason TEXT.")
+    if to not in (None, "champion", "challenger"):
+        raise InputError(f"--to {to!r}: expected champion or challenger. Pass one of them.")
+    resolved = config_from(config, values)
+    chosen = chosen_version(resolved, version, alias)
+    if to == "challenger":
+        promotion = lifecycle.challenge(resolved, chosen, reason or "")
+    else:
+        verdict = lifecycle.gate(with_policy_of_run(resolved, chosen, config, values), chosen)
+        promotion = lifecycle.promote(resolved, chosen, verdict, reason or "", force=bool(force))
+    click.echo(promotion.text())
+    leave(refused=not promotion.done)

@@ -1,0 +1,119 @@
+"""Commands about what is live: export, serve, rollback, predict, status, history."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.commands import ALIAS, JSON, REASON, VERSION, Command, chosen_version, config_from
+from pipeline.options import config_options, option
+from slipway.errors import InputError
+
+
+@click.command(cls=Command)
+@VERSION
+@ALIAS
+@config_options("name", "base")
+def export(version: int | None, alias: str | None, config: str | None, **values: Any) -> None:
+    """Publish a version's verified servable to the base path; changes nothing about what is live."""
+    from pipeline import lifecycle
+
+    resolved = config_from(config, values)
+    publication = lifecycle.export(resolved, chosen_version(resolved, version, alias))
+    how = "published" if publication.created else "already published and whole"
+    click.echo(f"{publication.path}  {how}, {publication.manifest.size_bytes / 1e6:.0f} MB")
+
+
+@click.command(cls=Command)
+@option("--target", "What serves: embedded, tensorflow_model_server or mlflow.  [default: embedded]")
+@option("--host", "Address to listen on.  [default: 127.0.0.1]")
+@option("--rest-port", "REST port.  [default: 8501]", int)
+@option("--grpc-port", "gRPC port.  [default: 8500]", int)
+@option("--ui", "Start the MLflow UI beside it, on port 5000.", bool)
+@config_options("name", "base")
+def serve(
+    target: str | None,
+    host: str | None,
+    rest_port: int | None,
+    grpc_port: int | None,
+    ui: bool | None,
+    config: str | None,
+    **values: Any,
+) -> None:
+    """Serve the champion until stopped; a promotion or rollback switches it while it runs."""
+    from pipeline import serve as serving_step
+
+    ports = serving_step.Listen(
+        host or "127.0.0.1", 8501 if rest_port is None else rest_port, 8500 if grpc_port is None else grpc_port
+    )
+    with serving_step.mlflow_ui() if ui else contextlib.nullcontext():
+        sys.exit(serving_step.serve(config_from(config, values), target or "embedded", ports))
+
+
+@click.command(cls=Command)
+@option("--to", "Version to go back to.  [default: the champion before this one]", int)
+@REASON
+@config_options("name", "base")
+def rollback(to: int | None, reason: str | None, config: str | None, **values: Any) -> None:
+    """Make the previous champion live again, its bytes having been checked."""
+    from pipeline import lifecycle
+
+    click.echo(lifecycle.rollback(config_from(config, values), to, reason or "").text())
+
+
+@click.command(cls=Command)
+@click.argument("images", nargs=-1)
+@option("--address", "A server: http://host:8501, grpc://host:8500 or host:port; without it, the registry's version.")
+@VERSION
+@ALIAS
+@option("--label", "Version label to ask a server for, such as canary.")
+@config_options("name")
+@JSON
+def predict(  # noqa: PLR0913, PLR0917 - one parameter an option
+    images: tuple[str, ...],
+    address: str | None,
+    version: int | None,
+    alias: str | None,
+    label: str | None,
+    config: str | None,
+    json: bool | None,
+    **values: Any,
+) -> None:
+    """Classify IMAGES (files or folders) by a server, or by the registry's champion."""
+    from pipeline import predict as predict_step
+    from serving.client import as_json, as_table
+
+    paths = [Path(path) for path in images if path]
+    if not paths:
+        raise InputError("predict: no image given; expected files or folders. Run: slipway predict IMAGE...")
+    ask = predict_step.Ask(address=address, version=version, alias=alias, label=label)
+    predictions = predict_step.predict(config_from(config, values), paths, ask)
+    click.echo(as_json(predictions) if json else as_table(predictions))
+
+
+@click.command(cls=Command)
+@config_options("name", "base")
+@option("--address", "A model server to ask as well.")
+@JSON
+def status(config: str | None, address: str | None, json: bool | None, **values: Any) -> None:
+    """Show what the registry wants live, what is published, and what a server has."""
+    from pipeline import status as status_step
+    from pipeline import summary
+
+    found = status_step.status(config_from(config, values), address)
+    click.echo(summary.as_json(found.as_dict()) if json else found.table())
+
+
+@click.command(cls=Command)
+@config_options("name")
+@JSON
+def history(config: str | None, json: bool | None, **values: Any) -> None:
+    """Show who made what live, when and why."""
+    from pipeline import status as status_step
+    from pipeline import summary
+    from registry.history import history_table
+
+    rows = status_step.history(config_from(config, values))
+    click.echo(summary.as_json([row.as_dict() for row in rows]) if json else history_table(rows))
