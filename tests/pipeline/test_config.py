@@ -50,7 +50,6 @@ def test_the_quickstart_trains_resnet50_never_a_small_network():
         ("train: {head: round}", "train.head is 'round'", "flatten or avg"),
         ("train: {learning_rate: 0}", "train.learning_rate is 0", "above 0"),
         ("train: {image_size: 8}", "train.image_size is 8", "32 or more"),
-        ("train: {weights: nowhere.h5}", "'nowhere.h5'", "existing .h5 or .keras"),
         ("name: ../x", "model name '../x'", "letters, digits"),
         ("data: {test_fraction: 1.5}", "data.test_fraction is 1.5", "between 0 and 1"),
         ("gate: {minimum_accuracy: 7}", "minimum_accuracy is 7", "from 0 to 1"),
@@ -67,6 +66,22 @@ def test_a_wrong_file_is_named_with_key_expectation_and_remedy(tmp_path, text, p
     assert place in message
     assert expectation in message
     assert "\n" not in message
+
+
+def test_weights_to_start_from_are_looked_for_when_training_starts_and_not_by_later_steps(tmp_path):
+    config = load_config(None, {"train.weights": str(tmp_path / "gone.h5")})
+    assert config_from_json(config_to_json(config), "run") == config
+    with pytest.raises(InputError, match=r"gone.h5.*existing .h5 or .keras"):
+        config.train.check_files()
+
+
+@pytest.mark.parametrize("text", ["train:", "train:\n", "gate:\ntrain:"])
+def test_an_empty_section_is_as_good_as_none(tmp_path, text):
+    assert load_config(written(tmp_path, text), {"train.epochs": 3}).train.epochs == 3
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number(tmp_path):
+    assert load_config(written(tmp_path, "train: {learning_rate: 1e-3}")).train.learning_rate == 0.001
 
 
 def test_a_missing_file_is_an_input_error(tmp_path):
