@@ -1,0 +1,6 @@
+"""For every test: no deadline on single examples, since machines are shared and uneven."""
+
+from hypothesis import settings
+
+settings.register_profile("slipway", deadline=None)
+settings.load_profile("slipway")
