@@ -1,5 +1,6 @@
 """Make the `*_pb2.py` and `*_pb2.pyi` modules of this package from its `*.proto` files."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,16 +12,18 @@ def generate(directory: Path) -> list[Path]:
 
     Needs grpcio-tools and mypy-protobuf, which are development requirements. Raises RuntimeError when protoc fails.
     """
-    from grpc_tools import protoc  # type: ignore[import-untyped]
+    import grpc_tools  # type: ignore[import-untyped]
 
     root = _WIRE.parent.parent
     protos = sorted(str(path.relative_to(root)) for path in _WIRE.glob("*.proto"))
-    arguments = ["protoc", f"--proto_path={root}", f"--python_out={directory}", f"--mypy_out=quiet:{directory}"]
-    well_known = Path(protoc.__file__).parent / "_proto"
+    arguments = [f"--proto_path={root}", f"--python_out={directory}", f"--mypy_out=quiet:{directory}"]
+    well_known = Path(grpc_tools.__file__).parent / "_proto"
     plugin = Path(sys.executable).parent / "protoc-gen-mypy"
-    status = protoc.main([*arguments, f"--proto_path={well_known}", f"--plugin=protoc-gen-mypy={plugin}", *protos])
-    if status != 0:
-        raise RuntimeError(f"protoc ended with {status}; its messages stand above.")
+    options = [*arguments, f"--proto_path={well_known}", f"--plugin=protoc-gen-mypy={plugin}"]
+    # A process of its own: beside TensorFlow, which has its own protobuf inside, protoc crashes.
+    done = subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options, *protos], check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"protoc ended with {done.returncode}; its messages stand above.")
     return sorted((directory / "serving" / "wire").glob("*_pb2.py*"))
 
 
