@@ -2,6 +2,8 @@
 
 import sys
 
+import click
+
 from serving.model_server.flags import help_text, parse_flags
 from slipway.errors import SlipwayError
 
@@ -10,7 +12,7 @@ def main() -> None:
     """Run the server that the command line describes, until it is told to stop; then exit."""
     arguments = sys.argv[1:]
     if {"--help", "-help", "-h"} & set(arguments):
-        print(help_text())  # noqa: T201
+        click.echo(help_text())
         return
     try:
         flags = parse_flags(arguments)
@@ -18,7 +20,7 @@ def main() -> None:
 
         serve(flags)
     except SlipwayError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
 
 

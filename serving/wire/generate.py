@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
+
 _WIRE = Path(__file__).parent
 
 
@@ -29,4 +31,4 @@ def generate(directory: Path) -> list[Path]:
 
 if __name__ == "__main__":
     for generated in generate(_WIRE.parent.parent):
-        print(generated)  # noqa: T201
+        click.echo(generated)
