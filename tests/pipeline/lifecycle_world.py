@@ -94,11 +94,15 @@ class World:
         """Wait for a process; it is killed, with what it started, if it takes too long."""
         try:
             out, err = process.communicate(timeout=timeout_s)
+            return Done(process.returncode, out, err)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             raise AssertionError(f"{process.args} did not end within {timeout_s} s:\n{out}\n{err}") from None
-        return Done(process.returncode, out, err)
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
     def call(self, patch, *words):
         """The same command inside this process: a second instead of ten."""

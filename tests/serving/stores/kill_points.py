@@ -66,6 +66,14 @@ def run_until_moment(
     return process.returncode == -signal.SIGKILL
 
 
+def die_before_call(point: int, below: Path) -> None:
+    """Arrange that this process is killed before its call number `point` below `below`; 0: never."""
+    counter = _Counter(below, point)
+    assert shutil.rmtree.avoids_symlink_attacks  # decided when shutil was imported, by the calls as they were
+    for name in _CALLS:
+        counter.watch(name)
+
+
 class _Counter:
     """Counts calls on paths below a directory and kills this process before the one it waits for."""
 
@@ -104,10 +112,7 @@ def _main() -> None:
     parser.add_argument("module")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
-    counter = _Counter(options.below, options.kill_before)
-    assert shutil.rmtree.avoids_symlink_attacks  # decided when shutil was imported, by the calls as they were
-    for name in _CALLS:
-        counter.watch(name)
+    die_before_call(options.kill_before, options.below)
     sys.argv[1:] = options.arguments
     runpy.run_module(options.module, run_name="__main__", alter_sys=True)
 
