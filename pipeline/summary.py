@@ -1,10 +1,14 @@
 """Results as text: what a command prints."""
 
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.config import Config
     from pipeline.lifecycle import Outcome
     from registry.evaluation import Evaluation
 
@@ -12,6 +16,12 @@ if TYPE_CHECKING:
 def as_json(document: Any) -> str:
     """One JSON document."""
     return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def program() -> str:
+    """How to call this command line again from here, as it was called."""
+    called = Path(sys.argv[0])
+    return os.path.relpath(called) if called.name == "slipway" else "python -m pipeline"
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -34,7 +44,7 @@ def evaluation(result: "Evaluation") -> str:
     return "\n".join([*lines, table(rows, ("class", "precision", "recall", "images"))])
 
 
-def outcome(result: "Outcome") -> str:
+def outcome(result: "Outcome", config: "Config") -> str:
     """How `main` ended: run, version, accuracy, what was served, and the command to run next."""
     version, seen = result.version, result.verification
     lines = [
@@ -53,6 +63,15 @@ def outcome(result: "Outcome") -> str:
     lines += [
         f"golden     {seen.golden.summary()}",
         f"served     {seen.picture}: {said}",
-        f"next       make serve, then: slipway predict --address http://127.0.0.1:8501 {seen.picture}",
+        f"next       {_serve(config)}",
+        f"then       {program()} predict --name {config.name} --address http://127.0.0.1:8501 {seen.picture}",
     ]
     return "\n".join(lines)
+
+
+def _serve(config: "Config") -> str:
+    from pipeline.config import Config as Default
+
+    if (config.name, config.base) == (Default.name, Default.base):
+        return "make serve"
+    return f"{program()} serve --ui --name {config.name} --base {config.base}"

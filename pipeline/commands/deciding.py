@@ -30,8 +30,9 @@ def main_(config: str | None, resume: str | None, **values: Any) -> None:
     """Every step: from images to a version that is live and has answered."""
     from pipeline import lifecycle, summary
 
-    outcome = lifecycle.main(config_from(config, values), resume)
-    click.echo(summary.outcome(outcome))
+    resolved = config_from(config, values)
+    outcome = lifecycle.main(resolved, resume)
+    click.echo(summary.outcome(outcome, resolved))
     leave(refused=outcome.verification is None)
 
 
@@ -40,10 +41,10 @@ def main_(config: str | None, resume: str | None, **values: Any) -> None:
 @option("--resume", "Run of a stopped training to go on with.")
 def train(config: str | None, resume: str | None, **values: Any) -> None:
     """Train the network; prints the run."""
-    from pipeline import lifecycle
+    from pipeline import lifecycle, summary
 
     trained = lifecycle.train(config_from(config, values), resume)
-    click.echo(f"{trained.summary()}\nnext: slipway evaluate --run-id {trained.run_id}")
+    click.echo(f"{trained.summary()}\nnext: {summary.program()} evaluate --run-id {trained.run_id}")
 
 
 @click.command(cls=Command)
@@ -55,7 +56,7 @@ def evaluate(run_id: str | None, config: str | None, **values: Any) -> None:
 
     run_id = required(run_id, "--run-id", "the run that `slipway train` printed")
     click.echo(summary.evaluation(lifecycle.evaluate(config_of_run(run_id, config, values), run_id)))
-    click.echo(f"next: slipway register --run-id {run_id}")
+    click.echo(f"next: {summary.program()} register --run-id {run_id}")
 
 
 @click.command(cls=Command)
@@ -63,12 +64,12 @@ def evaluate(run_id: str | None, config: str | None, **values: Any) -> None:
 @config_options("name", "experiment", "workdir", "data")
 def register(run_id: str | None, config: str | None, **values: Any) -> None:
     """Seal a run's network as a servable and register it as a model version."""
-    from pipeline import lifecycle
+    from pipeline import lifecycle, summary
 
     run_id = required(run_id, "--run-id", "the run that `slipway train` printed")
     version = lifecycle.register(config_of_run(run_id, config, values), run_id)
     click.echo(f"{version.name} version {version.version}")
-    click.echo(f"next: slipway gate --name {version.name} --version {version.version}")
+    click.echo(f"next: {summary.program()} gate --name {version.name} --version {version.version}")
 
 
 @click.command(cls=Command)
