@@ -9,7 +9,7 @@ from registry.client import NewVersion
 from registry.evaluation import ClassResult, save_evaluation
 from registry.gate import gate
 from registry.policy import Policy
-from registry.register import Registration, candidate, register
+from registry.register import Registration, candidate, register, registered
 from tests.registry.conftest import make_evaluation
 
 FACTS = CardFacts(
@@ -31,7 +31,7 @@ def registration(world):
     evaluation = make_evaluation([0, 0, 1, 1], [0, 0, 1, 1], run_id=run_id)
     save_evaluation(world.registry, evaluation)
     facts = dataclasses.replace(FACTS, run_id=run_id)
-    return Registration(f"models:/{model_id}", "a" * 64, 3.1e-7, 102_000_000, facts, evaluation)
+    return Registration(f"models:/{model_id}", "a" * 64, "e" * 64, 3.1e-7, 102_000_000, facts, evaluation)
 
 
 def test_registering_creates_a_version_with_its_tags_and_its_card(world, registration):
@@ -40,6 +40,7 @@ def test_registering_creates_a_version_with_its_tags_and_its_card(world, registr
     found = world.registry.version("digits", 1)
     assert found.tags == {
         "slipway.manifest_digest": "a" * 64,
+        "slipway.model_digest": "e" * 64,
         "slipway.dataset_digest": "d" * 64,
         "slipway.git_commit": "c" * 40,
         "slipway.parity": "3.1e-07",
@@ -48,11 +49,12 @@ def test_registering_creates_a_version_with_its_tags_and_its_card(world, registr
     assert found.description == model_card(registration.card, registration.evaluation)
 
 
-def test_registering_the_same_servable_of_the_same_run_again_returns_the_version_there_is(world, registration):
+def test_registering_a_run_again_returns_the_version_there_is(world, registration):
+    assert registered(world.registry, "digits", registration.card.run_id) is None
     first = register(world.registry, registration)
-    assert register(world.registry, registration).version == first.version
-    other = dataclasses.replace(registration, manifest_digest="b" * 64)
-    assert register(world.registry, other).version == 2
+    again = dataclasses.replace(registration, manifest_digest="b" * 64)
+    assert register(world.registry, again).version == first.version
+    assert registered(world.registry, "digits", registration.card.run_id).version == first.version
 
 
 def test_a_registered_version_is_read_back_as_the_gates_candidate(world, registration):
