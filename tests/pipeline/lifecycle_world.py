@@ -70,9 +70,9 @@ class World:
             "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1",
         }
 
-    def run(self, *words, **environment):
+    def run(self, *words, timeout_s=TIMEOUT_S, **environment):
         """`python -m pipeline WORDS` as a process."""
-        return self.finish(self.start(*words, **environment))
+        return self.finish(self.start(*words, **environment), timeout_s)
 
     def start(self, *words, module="pipeline", **environment):
         return self.popen([sys.executable, "-m", module, *map(str, words)], **environment)
