@@ -78,6 +78,7 @@ def in_shape(text: str) -> list[str]:
     """Lines with what may differ from run to run put away."""
     text = re.sub(r"\b[0-9a-f]{32}\b", "ID", text)
     text = re.sub(r"\S*(?=\.slipway/)", "", text)
+    text = re.sub(r"(?:\S*\bslipway|python -m pipeline) (?=[a-z]+ --)", "slipway ", text)
     text = re.sub(r"\.venv/bin/slipway\b|\bpython -m pipeline\b", "slipway", text)
     text = re.sub(r"\b(pass|REFUSE|passed|refused)\b", "VERDICT", text)
     text = re.sub(r"-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?", "0", text)
