@@ -26,14 +26,16 @@ def write_saved_model(
     _, height, width, channels = network.input_shape
     names = tf.constant(list(labels))
 
+    pixels_spec = tf.TensorSpec([None, height, width, channels], tf.float32, name="input")
+
+    # A function of its own, so that the network is traced once and not for each signature.
+    @tf.function(input_signature=[pixels_spec])  # type: ignore[untyped-decorator]
     def answer(pixels: Any) -> dict[str, Any]:
         probabilities = network(pixels, training=False)
         class_id = tf.argmax(probabilities, axis=-1, output_type=tf.int64)
         return {"output": probabilities, "class_id": class_id, "label": tf.gather(names, class_id)}
 
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[tf.TensorSpec([None, height, width, channels], tf.float32, name="input")]
-    )
+    @tf.function(input_signature=[pixels_spec])  # type: ignore[untyped-decorator]
     def serving_default(pixels: Any) -> dict[str, Any]:
         return answer(pixels)
 
