@@ -1,7 +1,10 @@
 """Train the network, epoch by epoch, so that a stopped run goes on where it was."""
 
+import contextlib
+import signal
 import tempfile
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,10 +96,11 @@ def train(config: TrainConfig, dataset: "Dataset", run: "StepRun", report: Progr
             measured = set(run.metric_history("loss")[0])
             for epoch in range(first_epoch, config.epochs):
                 metrics = _fit_epoch(network, config, dataset, epoch, report)
-                if epoch + 1 not in measured:
-                    run.metrics(metrics, step=epoch + 1)
-                if epoch + 1 < config.epochs:
-                    _checkpoint(network, run, epoch + 1, Path(scratch))
+                with _uninterrupted():
+                    if epoch + 1 not in measured:
+                        run.metrics(metrics, step=epoch + 1)
+                    if epoch + 1 < config.epochs:
+                        _checkpoint(network, run, epoch + 1, Path(scratch))
             _log_network(network, config, len(dataset.labels), run, Path(scratch))
     finally:
         keras.mixed_precision.set_global_policy("float32")
@@ -164,6 +168,16 @@ def _fit_epoch(
     return {key: float(values[-1]) for key, values in history.items()}
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the block ends: a finished epoch is kept whole."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _checkpoint(network: "keras.Model", run: "StepRun", epoch: int, scratch: Path) -> None:
     file = scratch / f"epoch-{epoch:04d}.keras"
     network.save(file)
@@ -180,7 +194,13 @@ def _restored(run: "StepRun", scratch: Path) -> "tuple[keras.Model, int] | None"
         file = run.download(path, scratch)
         try:
             return keras.models.load_model(file), int(file.stem.removeprefix("epoch-"))
-        except (ValueError, OSError, EOFError, KeyError):  # cut off while it was written: the one before is whole
+        except (
+            ValueError,
+            OSError,
+            EOFError,
+            KeyError,
+            zipfile.BadZipFile,
+        ):  # cut off while it was written: the one before is whole
             continue
     return None
 
