@@ -36,13 +36,13 @@ def write_saved_model(
         return {"output": probabilities, "class_id": class_id, "label": tf.gather(names, class_id)}
 
     @tf.function(input_signature=[pixels_spec])  # type: ignore[untyped-decorator]
-    def serving_default(pixels: Any) -> dict[str, Any]:
+    def serving_default(pixels: Any) -> Any:
         return answer(pixels)
 
     @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")]
     )
-    def serving_bytes(image_bytes: Any) -> dict[str, Any]:
+    def serving_bytes(image_bytes: Any) -> Any:
         pixels = decode_batch(image_bytes, (height, width), max_pixels)
         return answer(tf.ensure_shape(pixels, [None, height, width, channels]))
 
