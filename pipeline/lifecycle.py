@@ -244,7 +244,8 @@ def _log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
     if CONFIG_ARTIFACT in run.artifacts(""):
         _check_same_data(dataset, run)
         return
-    run.params(flat(config))
+    # `mlflow run` has logged its own parameters already, `name` and `base` among them: as given, which may be empty.
+    run.params({key if "." in key else f"slipway.{key}": value for key, value in flat(config).items()})
     run.tags({"slipway.git_commit": git_commit(), "slipway.dataset_digest": dataset.digest})
     run.dataset(mlflow_dataset(dataset), "training")
     run.text(LABELS_ARTIFACT, json.dumps(dataset.labels, ensure_ascii=False))
