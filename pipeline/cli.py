@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands import deciding, serving
+from pipeline.commands import deciding, looking, serving
 from slipway.errors import SlipwayError
 
 
@@ -53,8 +53,8 @@ for command in (
     serving.serve,
     serving.rollback,
     serving.predict,
-    serving.status,
-    serving.history,
+    looking.status,
+    looking.history,
 ):
     main.add_command(command)
 

@@ -18,6 +18,7 @@ VERSION = option("--version", "Model version's number.", int)
 ALIAS = option("--alias", "Alias of the model version, such as champion.")
 JSON = option("--json", "Print one JSON document.", bool)
 REASON = option("--reason", "Why, for the ledger.")
+MODEL = click.argument("model", required=False, metavar="[NAME]")
 
 
 class Command(click.Command):
@@ -36,6 +37,13 @@ class Command(click.Command):
 
 def config_from(file: str | None, values: dict[str, Any]) -> Config:
     return load_config(file, overrides(values))
+
+
+def config_of_model(model: str | None, file: str | None, values: dict[str, Any]) -> Config:
+    """The configuration for the model that an argument names; without one, `--name` and what stands below it do."""
+    if model and values.get("name") not in (None, model):
+        raise InputError(f"{model} and --name {values['name']}: expected one model. Leave one of them out.")
+    return config_from(file, {**values, "name": model} if model else values)
 
 
 def config_of_run(run_id: str, file: str | None, values: dict[str, Any]) -> Config:

@@ -1,4 +1,4 @@
-"""Commands about what is live: export, serve, rollback, predict, status, history."""
+"""Commands about what is live: export, serve, rollback, predict."""
 
 import contextlib
 import sys
@@ -108,29 +108,3 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter an option
     ask = predict_step.Ask(address=address, version=version, alias=alias, label=label)
     predictions = predict_step.predict(config_from(config, values), paths, ask)
     click.echo(as_json(predictions) if json else as_table(predictions))
-
-
-@click.command(cls=Command)
-@config_options("name", "base")
-@option("--address", "A model server to ask as well.")
-@JSON
-def status(config: str | None, address: str | None, json: bool | None, **values: Any) -> None:
-    """Show what the registry wants live, what is published, and what a server has."""
-    from pipeline import status as status_step
-    from pipeline import summary
-
-    found = status_step.status(config_from(config, values), address)
-    click.echo(summary.as_json(found.as_dict()) if json else found.table())
-
-
-@click.command(cls=Command)
-@config_options("name")
-@JSON
-def history(config: str | None, json: bool | None, **values: Any) -> None:
-    """Show who made what live, when and why."""
-    from pipeline import status as status_step
-    from pipeline import summary
-    from registry.history import history_table
-
-    rows = status_step.history(config_from(config, values))
-    click.echo(summary.as_json([row.as_dict() for row in rows]) if json else history_table(rows))

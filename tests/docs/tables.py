@@ -10,6 +10,10 @@ from serving.model_server.flags import Flags
 from serving.model_server.unsupported_flags import UNSUPPORTED
 
 DOCS = Path(__file__).parents[2] / "docs"
+ARGUMENTS = {
+    "images": ("`IMAGES...`", "Image files, or folders of them."),
+    "model": ("`NAME`", "Registered model's name; the same as `--name`."),
+}
 
 
 def tables() -> dict[tuple[str, str], str]:
@@ -56,7 +60,7 @@ def _options(name: str) -> str:
     rows, taken = [], []
     for parameter in main.commands[name].params:
         if parameter.param_type_name == "argument":
-            rows.append((f"`{parameter.human_readable_name}...`", "Image files, or folders of them."))
+            rows.append(ARGUMENTS[parameter.name])
         elif parameter.name in of_configuration:
             taken.append(of_configuration[parameter.name])
         else:
