@@ -5,7 +5,6 @@ import pytest
 from sqlalchemy import delete, update
 
 from registry.database import LEDGER, default_database_url, open_database
-from registry.history import history, history_table
 from registry.ledger import Ledger, NewEntry
 from slipway.errors import InputError, IntegrityError, UnavailableError
 
@@ -125,19 +124,6 @@ def test_a_model_without_entries_has_no_history(ledger):
     assert ledger.previous_champion("nope") is None
     assert ledger.last("nope", "champion") is None
     assert ledger.verify_chain() == 0
-
-
-def test_history_shows_who_when_from_to_why_and_the_gate(ledger):
-    move(ledger, "promote", 1, None, gate_report={"passed": True})
-    move(ledger, "promote", 2, 1, forced=True, gate_report={"passed": False}, reason="the old one is wrong")
-    move(ledger, "rollback", 1, 2)
-    rows = history(ledger, "digits")
-    assert [row.gate for row in rows] == ["passed", "forced", "none"]
-    assert rows[0].time == "2027-01-15T08:00:00+00:00"
-    lines = history_table(rows).splitlines()
-    assert lines[0].split() == ["time", "action", "alias", "from", "to", "by", "origin", "gate", "reason"]
-    assert lines[2].endswith("the old one is wrong")
-    assert rows[2].as_dict()["to_version"] == 1
 
 
 @pytest.mark.parametrize(
