@@ -1,0 +1,1 @@
+"""What the registry wants live, what is live, and closing the difference."""
