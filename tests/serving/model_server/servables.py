@@ -47,6 +47,18 @@ def write_network(variant, directory, weights=WEIGHTS):
 def publish_servable(base, number, throughputs, *, spoiled=()):
     """A version with a variant for each key of `throughputs`; those `spoiled` give other answers than were recorded."""
     bundle = base.parent / f"bundle-{number}"
+    seal_servable(bundle, throughputs, spoiled=spoiled)
+    version = base / str(number)
+    for path in bundle.rglob("*"):
+        if path.is_file():
+            target = version / published_path(path.relative_to(bundle).as_posix())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    return version
+
+
+def seal_servable(bundle, throughputs, *, spoiled=(), run_id="r"):
+    """The bundle of such a version; returns its manifest's digest."""
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, *SIZE, 3), np.uint8)
     expected = answers(pixels)
     golden = GoldenRequests(pixels, expected, tuple(png(image) for image in pixels), expected)
@@ -57,9 +69,9 @@ def publish_servable(base, number, throughputs, *, spoiled=()):
         write_network(name, bundle / variant_path(name), -WEIGHTS if name in spoiled else WEIGHTS)
         save_answers(golden, bundle / variant_path(name))
     records = {name: VariantRecord(1e-4, 0.0, _measured(speed)) for name, speed in throughputs.items()}
-    seal(
+    return seal(
         bundle,
-        run_id="r",
+        run_id=run_id,
         git_commit="c",
         dataset_digest="d",
         image_size=SIZE,
@@ -68,13 +80,6 @@ def publish_servable(base, number, throughputs, *, spoiled=()):
         signatures={},
         max_pixels=1000,
     )
-    version = base / str(number)
-    for path in bundle.rglob("*"):
-        if path.is_file():
-            target = version / published_path(path.relative_to(bundle).as_posix())
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, target)
-    return version
 
 
 def _measured(throughput):
