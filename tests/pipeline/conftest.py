@@ -1,9 +1,11 @@
 """One lifecycle of three versions, walked once a session by real processes, for tests to look at and to copy."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
 
+from registry.client import Registry
 from tests.pipeline.lifecycle_world import NETWORK, ROOT, World
 
 GOOD = ("--epochs", "3", "--batch-size", "32", "--learning-rate", "0.0005")
@@ -58,3 +60,22 @@ def third(original, hasty_run):
 def world(original, third, tmp_path):
     """A world of one's own: version 1 live, 2 good, 3 bad. The versions' artifacts are everybody's."""
     return original.copy(tmp_path / "world")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """MLflow's first start on a database runs its migrations: some seconds, spent once."""
+    folder = tmp_path_factory.mktemp("mlflow-empty")
+    Registry(f"sqlite:///{folder}/mlflow.db")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def registered(empty_store, tmp_path):
+    """An empty world for versions that are made without a training."""
+    from tests.pipeline.registered_world import RegisteredWorld
+
+    folder = tmp_path / "registered"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return RegisteredWorld(folder)

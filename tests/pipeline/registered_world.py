@@ -1,0 +1,71 @@
+"""A registry on SQLite with sealed versions that a server without TensorFlow can run, a ledger, and a base path.
+
+Each version is a matrix and a softmax; its servable is a real one, with golden requests and an ONNX variant.
+"""
+
+import json
+import shutil
+
+from mlflow import MlflowClient
+
+from registry.client import NewVersion
+from registry.gate import Candidate, gate
+from registry.ledger import NewEntry
+from registry.policy import Policy
+from registry.register import DATASET_DIGEST, GIT_COMMIT, MANIFEST_DIGEST, SIZE_BYTES
+from tests.pipeline.lifecycle_world import World
+from tests.registry.conftest import make_evaluation
+from tests.serving.model_server.servables import LABELS, seal_servable
+
+TRUTH = [0, 1, 2] * 10
+COMMIT = "4f0c" * 10
+VARIANTS = {"onnx-fp32": 90.0}
+
+
+class RegisteredWorld(World):
+    """A folder that commands run in, with versions that were made without a training."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.mlflow = MlflowClient(self.uri)
+        self.experiment = self.mlflow.create_experiment("world", artifact_location=(folder / "artifacts").as_uri())
+
+    def version(self, name="digits", *, commit=COMMIT, **servable):
+        """Train, seal and register, in seconds and without a network worth the name."""
+        run_id = self.mlflow.create_run(self.experiment, run_name="train").info.run_id
+        self.mlflow.log_param(run_id, "data.source", "digits")
+        self.mlflow.log_metric(run_id, "test_accuracy", 0.9)
+        root = self.folder / "to-log"
+        digest = seal_servable(root / "servable", VARIANTS, run_id=run_id, **servable)
+        model = self.mlflow.create_logged_model(self.experiment, name="model", source_run_id=run_id)
+        self.mlflow.log_model_artifacts(model.model_id, str(root))
+        self.mlflow.finalize_logged_model(model.model_id, "READY")
+        size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+        shutil.rmtree(root)
+        tags = {MANIFEST_DIGEST: digest, GIT_COMMIT: commit, DATASET_DIGEST: "da" * 32, SIZE_BYTES: str(size)}
+        return self.registry.create_version(NewVersion(name, f"models:/{model.model_id}", run_id, tags, "a card"))
+
+    def made_live(self, version, before=None, **entry):
+        """The alias, and the ledger's entry of it, as a promotion by Ada leaves them."""
+        self.registry.set_alias(version.name, "champion", version.version)
+        fields = {
+            "model": version.name,
+            "action": "promote",
+            "alias": "champion",
+            "from_version": before,
+            "to_version": version.version,
+            "actor": "ada",
+            "origin": "command",
+            "reason": "it is better",
+            **entry,
+        }
+        return self.ledger.append(NewEntry(**fields))
+
+    def logged_report(self, version, right=27):
+        """The gate's report on a version that has so many of thirty images right, as `gate` leaves it with the run."""
+        predicted = [truth if place < right else (truth + 1) % 3 for place, truth in enumerate(TRUTH)]
+        evaluation = make_evaluation(TRUTH, predicted, labels=LABELS)
+        report = gate(Candidate(version.name, version.version, evaluation, 0.0, 1), None, Policy()).as_dict()
+        path = f"gate/{version.name}-{version.version}.json"
+        self.registry.log_artifact_bytes(version.run_id, path, json.dumps(report).encode())
+        return report
