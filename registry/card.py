@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from registry.deployment import LONGEST_DESCRIPTION, LONGEST_LINE
 from registry.evaluation import Evaluation
 
-LONGEST = 5000  # characters that MLflow's table takes for a description
+LONGEST = LONGEST_DESCRIPTION - LONGEST_LINE - 2  # characters: the line that says what became of the version fits above
 
 _CALLS = """
 ## How to call it

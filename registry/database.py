@@ -5,12 +5,28 @@ Imported only where a table is used: SQLAlchemy is not part of `--help`.
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Boolean, Column, Double, Engine, Integer, MetaData, String, Table, Text, create_engine
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    create_engine,
+    insert,
+    update,
+)
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
 from registry.mlflow_errors import without_credentials
@@ -33,7 +49,7 @@ LEDGER = Table(
     Column("action", String(32), nullable=False),
     Column("alias", String(256), nullable=False),
     Column("from_version", Integer),
-    Column("to_version", Integer, nullable=False),
+    Column("to_version", Integer),
     Column("actor", String(256), nullable=False),
     Column("origin", String(64), nullable=False),
     Column("reason", Text, nullable=False),
@@ -54,6 +70,28 @@ LEASE = Table(
     Column("pid", Integer, nullable=False),
     Column("acquired_s", Double, nullable=False),
     Column("expires_s", Double, nullable=False),
+)
+
+# What the last finished pass of the reconciler left, a row a model.
+SEEN = Table(
+    "slipway_seen",
+    _METADATA,
+    Column("model", String(256), primary_key=True),
+    Column("champion", Integer),
+    Column("challenger", Integer),
+    Column("production", Integer),
+    Column("staging", Integer),
+    Column("refused", Integer),
+    Column("updated_s", Double, nullable=False),
+)
+
+ROLLOUT = Table(
+    "slipway_rollout",
+    _METADATA,
+    Column("model", String(256), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("state", Text, nullable=False),  # JSON
+    Column("updated_s", Double, nullable=False),
 )
 
 
@@ -122,3 +160,17 @@ def _create_missing(engine: Engine) -> None:
             connection.execute(CreateTable(table, if_not_exists=True))
         for index in LEDGER.indexes:
             index.create(connection, checkfirst=True)
+
+
+def upsert(engine: Engine, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Write the row of `key`, whether it is there or not, whatever other writers do at the same time."""
+    ours = and_(*(table.c[column] == value for column, value in key.items()))
+    with engine.begin() as connection:
+        if connection.execute(update(table).where(ours).values(values)).rowcount:
+            return
+    try:
+        with engine.begin() as connection:
+            connection.execute(insert(table).values({**key, **values}))
+    except IntegrityError:  # another writer's row came between
+        with engine.begin() as connection:
+            connection.execute(update(table).where(ours).values(values))

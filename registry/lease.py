@@ -4,7 +4,10 @@ import contextlib
 import getpass
 import os
 import platform
+import random
 import secrets
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from registry.ledger import Ledger, database_errors
-from slipway.errors import ConflictError
+from slipway.errors import ConflictError, UnavailableError
+
+_PAUSE_S = (0.1, 0.4)  # between two tries of one who waits
 
 
 @dataclass(frozen=True)
@@ -34,20 +39,69 @@ class Lease:
 
 
 @contextlib.contextmanager
-def lease(ledger: Ledger, key: str, seconds: float) -> Iterator[Lease]:
+def lease(ledger: Ledger, key: str, seconds: float, wait_s: float = 0.0) -> Iterator[Lease]:
     """Hold `key` for at most `seconds`; released at the end of the block.
 
     A lease is free when nobody holds it, when its time is up, or when its holder was a process of this machine that
-    is gone. Times are those of the holders' own clocks: give leases longer than clocks of the machines differ.
+    is gone. Until it is free, this waits up to `wait_s`. Times are those of the holders' own clocks: give leases longer
+    than clocks of the machines differ.
 
     Raises:
         ConflictError: somebody else holds it; it says who, where and since when.
     """
-    held = _acquire(ledger, key, seconds)
+    held = _acquire_within(ledger, key, seconds, wait_s)
     try:
         yield held
     finally:
         _release(held)
+
+
+@contextlib.contextmanager
+def renewed_lease(ledger: Ledger, key: str, seconds: float, wait_s: float = 0.0) -> Iterator[Lease]:
+    """Hold `key` until the end of the block, however long that takes, renewed at each third of `seconds`.
+
+    Another takes it over within `seconds` of this process's end, or of the loss of the database: then `check` raises.
+    """
+    held = _acquire_within(ledger, key, seconds, wait_s)
+    done = threading.Event()
+    renewing = threading.Thread(target=_keep, args=(held, seconds, done), name=f"lease {key}", daemon=True)
+    renewing.start()
+    try:
+        yield held
+    finally:
+        done.set()
+        renewing.join()
+        _release(held)
+
+
+def _keep(held: Lease, seconds: float, done: threading.Event) -> None:
+    from sqlalchemy import update
+
+    from registry.database import LEASE
+
+    ours = (LEASE.c.key == held.key) & (LEASE.c.token == held.token)
+    while not done.wait(seconds / 3):
+        with (
+            contextlib.suppress(UnavailableError),  # the next third may be better; `check` tells when time ran out
+            database_errors(held.ledger.engine),
+            held.ledger.engine.begin() as connection,
+        ):
+            values = {"expires_s": held.ledger.clock() + seconds}
+            if connection.execute(update(LEASE).where(ours).values(values)).rowcount == 0:
+                return  # another has it
+
+
+def _acquire_within(ledger: Ledger, key: str, seconds: float, wait_s: float) -> Lease:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return _acquire(ledger, key, seconds)
+        except ConflictError:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise
+            # Uneven pauses: waiters that met once do not meet at every try.
+            time.sleep(min(left_s, random.uniform(*_PAUSE_S)))
 
 
 def actor() -> str:
@@ -97,7 +151,12 @@ def _release(held: Lease) -> None:
 
     from registry.database import LEASE
 
-    with database_errors(held.ledger.engine), held.ledger.engine.begin() as connection:
+    # A database that is away now changes nothing: the lease's time runs out by itself.
+    with (
+        contextlib.suppress(UnavailableError),
+        database_errors(held.ledger.engine),
+        held.ledger.engine.begin() as connection,
+    ):
         connection.execute(delete(LEASE).where((LEASE.c.key == held.key) & (LEASE.c.token == held.token)))
 
 

@@ -25,7 +25,9 @@ GENESIS = "0" * 64
 _ATTEMPTS = 50
 
 # observed: the alias was found moved without an entry, by the UI or by a call that was killed.
-Action = Literal["promote", "rollback", "observed"]
+# refuse: `from_version` did not go live, `to_version` stays. retire: `from_version` is served no more, nothing follows.
+# rollout: what a rollout decided; it moves no alias itself.
+Action = Literal["promote", "rollback", "observed", "refuse", "retire", "rollout"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class NewEntry:
     action: Action
     alias: str
     from_version: int | None
-    to_version: int
+    to_version: int | None
     actor: str
     origin: str  # what caused it: "command", "ui", ...
     reason: str
@@ -134,25 +136,32 @@ class Ledger:
         return len(entries)
 
     def last(self, model: str, alias: str) -> LedgerEntry | None:
-        """The newest entry on an alias of a model."""
-        return next((entry for entry in reversed(self.entries(model)) if entry.alias == alias), None)
+        """The newest entry that says which version an alias of a model is on."""
+        return next(
+            (each for each in reversed(self.entries(model)) if each.alias == alias and each.action != "rollout"), None
+        )
 
     def champions(self, model: str, current: int | None = None) -> tuple[int, ...]:
         """The champions that a rollback would go back through, oldest first, the present one last.
 
-        A promotion adds its version, a rollback drops everything above its own. `current`, what the alias says, counts
-        as promoted last if the ledger does not know of it.
+        A promotion adds its version, a rollback drops everything above its own, a refusal drops the version that was
+        refused if a promotion added it. A retired champion stays: the one after it can be rolled back to it. `current`,
+        what the alias says, counts as promoted last if the ledger does not know of it.
         """
         stack: list[int] = []
         for entry in self.entries(model):
-            if entry.alias != CHAMPION:
+            if entry.alias != CHAMPION or entry.action in {"retire", "rollout"}:
                 continue
-            if entry.from_version is not None:
+            if entry.action == "refuse":
+                if stack and stack[-1] == entry.from_version != entry.to_version:
+                    stack.pop()
+            elif entry.from_version is not None:
                 _put_on_top(stack, entry.from_version)
             if entry.action == "rollback" and entry.to_version in stack:
                 while stack[-1] != entry.to_version:
                     stack.pop()
-            _put_on_top(stack, entry.to_version)
+            if entry.to_version is not None:
+                _put_on_top(stack, entry.to_version)
         if current is not None:
             _put_on_top(stack, current)
         return tuple(stack)

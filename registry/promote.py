@@ -9,13 +9,39 @@ from dataclasses import dataclass
 from typing import Literal
 
 from registry.client import Registry
+from registry.deployment import ROLLED_BACK
 from registry.gate import GateReport
 from registry.lease import lease
 from registry.ledger import CHALLENGER, CHAMPION, Ledger, LedgerEntry, NewEntry
+from registry.outcome import (
+    LEASE_S,
+    STAGES,
+    UI,
+    UI_ACTOR,
+    Move,
+    Refusal,
+    mark_rollback,
+    record_live,
+    record_refused,
+    record_retired,
+    set_stages,
+)
 from slipway.errors import ConflictError, InputError, NotFoundError
 
-_LEASE_S = 120  # a move is some ten requests
-_STAGES = {CHAMPION: "Production", CHALLENGER: "Staging"}
+__all__ = [
+    "UI",
+    "UI_ACTOR",
+    "Change",
+    "Move",
+    "Refusal",
+    "champion_to_beat",
+    "move_challenger",
+    "move_champion",
+    "record_live",
+    "record_refused",
+    "record_retired",
+    "rollback_target",
+]
 
 
 @dataclass(frozen=True)
@@ -38,11 +64,11 @@ def move_champion(registry: Registry, ledger: Ledger, change: Change) -> LedgerE
 
     Raises:
         ConflictError: somebody else is moving it, or the champion is no longer the expected one.
-        InputError: a promotion without a passed gate report that is not forced, with a reason; or a rollback to a
-            version that never was champion.
+        InputError: a promotion without a passed gate report, or of a version that was rolled back from, that is not
+            forced, with a reason; or a rollback to a version that never was champion.
     """
     _check_decision(ledger, change)
-    with lease(ledger, f"move {change.name}", _LEASE_S) as held:
+    with lease(ledger, f"move {change.name}", LEASE_S) as held:
         current = registry.aliases(change.name).get(CHAMPION)
         if current not in {change.version, change.expected_champion}:
             raise ConflictError(
@@ -50,6 +76,8 @@ def move_champion(registry: Registry, ledger: Ledger, change: Change) -> LedgerE
                 f"moved it after this was decided. Run `python -m pipeline gate --name {change.name} "
                 f"--version {change.version}` again."
             )
+        if change.action == "promote" and not change.forced and current != change.version:
+            _check_not_rolled_back(registry, change)
         held.check()
         entry = _move(registry, ledger, change, CHAMPION)
         if registry.aliases(change.name).get(CHALLENGER) == change.version:
@@ -63,7 +91,7 @@ def move_challenger(registry: Registry, ledger: Ledger, change: Change) -> Ledge
     Raises:
         ConflictError: somebody else is moving it, or the version is the champion.
     """
-    with lease(ledger, f"move {change.name}", _LEASE_S) as held:
+    with lease(ledger, f"move {change.name}", LEASE_S) as held:
         if registry.aliases(change.name).get(CHAMPION) == change.version:
             raise ConflictError(
                 f"{change.name} version {change.version} is the champion; expected another one as its challenger. "
@@ -138,6 +166,15 @@ def _check_decision(ledger: Ledger, change: Change) -> None:
         )
 
 
+def _check_not_rolled_back(registry: Registry, change: Change) -> None:
+    why = registry.version(change.name, change.version).tags.get(ROLLED_BACK)
+    if why is not None:
+        raise InputError(
+            f"{change.name} version {change.version} was rolled back from ({why}); expected another version. Register "
+            "a better one, or add --force --reason TEXT."
+        )
+
+
 def _check_was_champion(ledger: Ledger, name: str, version: int) -> None:
     moves = [entry for entry in ledger.entries(name) if entry.alias == CHAMPION]
     former = {entry.to_version for entry in moves} | {entry.from_version for entry in moves} - {None}
@@ -157,11 +194,14 @@ def _move(registry: Registry, ledger: Ledger, change: Change, alias: str) -> Led
     if current == version:
         came_from = recorded
     else:
-        if current not in {None, recorded}:
+        refused = last.from_version if last is not None and last.action == "refuse" else None
+        if current not in {None, recorded, refused}:
             _record_unexplained(ledger, name, alias, recorded, current)
         registry.set_alias(name, alias, version)
-        came_from = current
-    _set_stages(registry, name, version, _STAGES[alias])
+        came_from = recorded if current == refused else current
+    set_stages(registry, name, version, STAGES[alias])
+    if alias == CHAMPION:
+        mark_rollback(registry, name, came_from if change.action == "rollback" else None, version, change.reason)
     if current == version and last is not None and recorded == version:
         return last
     return ledger.append(
@@ -193,12 +233,3 @@ def _record_unexplained(ledger: Ledger, name: str, alias: str, recorded: int | N
             reason=f"{alias} was found on version {found}: moved outside Slipway, or by a command that was killed",
         )
     )
-
-
-def _set_stages(registry: Registry, name: str, version: int, stage: str) -> None:
-    """Show the move in MLflow's older UI: this version in `stage`, whichever was there archived."""
-    for each in registry.versions(name):
-        if each.version == version and each.stage != stage:
-            registry.set_stage(name, version, stage)
-        elif each.version != version and each.stage == stage:
-            registry.set_stage(name, each.version, "Archived")
