@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from registry.client import ModelVersion
-from serving.model_config import LABELS_CONFIG, labels_config
+from serving.model_config import LABELS_CONFIG, Wanted, labels_config
 from serving.servable.golden import GoldenReport, check_golden, load_golden
 from serving.servable.layout import GOLDEN, MANIFEST, REFERENCE_VARIANT, published_path
 from serving.stores.local import local_path
@@ -42,8 +42,8 @@ def verify_served(config: Config, version: ModelVersion, record: "Record") -> Ve
     rest, grpc = _free_ports()
     log = Path(config.workdir) / "verify.log"
     with tempfile.TemporaryDirectory(prefix="slipway-verify-") as scratch:
-        alone = labels_config(None, version.name, str(base / version.name), version.version, None)
-        Path(scratch, LABELS_CONFIG).write_bytes(alone)
+        alone = labels_config(None, version.name, str(base / version.name), Wanted(version.version))
+        Path(scratch, LABELS_CONFIG).write_bytes(alone or b"")
         spec = ServeSpec(name=version.name, base=Path(scratch), rest_port=rest, grpc_port=grpc)
         with start(open_target("embedded"), spec, log=log) as server:
             golden = ask_golden(server.addresses.grpc, version, base)

@@ -1,11 +1,16 @@
 """The model config files in a base path: which versions a server loads, and which of them is live.
 
+`labels.config` is for a server with `--default_label=stable`: what is live, the champion before it, and candidates are
+loaded beside each other, and labels say which is which, so that a promotion or a rollback only moves a label.
 `models.config` is for the real TensorFlow Serving: it answers unlabelled requests from the highest version that it
-loaded, so it is told the champion alone. `labels.config` is for a server with `--default_label=stable`: the previous
-champion stays loaded beside the champion, so that a rollback only moves the label.
+loaded, so it is told the champion alone, and loads candidates as a model of their own, `<name>-canary`.
 
 Both are made from the content that is there, whose other models are kept; pass them to `Store.update_file`.
 """
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 
 from google.protobuf import text_format
 
@@ -16,67 +21,173 @@ from slipway.names import check_model_name, check_version
 MODELS_CONFIG = "models.config"
 LABELS_CONFIG = "labels.config"
 STABLE = "stable"
+CANARY = "canary"
 _EXPECTED = (
     "expected a TensorFlow Serving model_config_list in protobuf's text format. Correct the file, or move it away to "
     "have it written anew."
 )
 
 
-def models_config(present: bytes | None, name: str, base_path: str, champion: int) -> bytes:
-    """`models.config` with `champion` as the only version of the model `name` at `base_path`, and no labels.
+@dataclass(frozen=True)
+class Wanted:
+    """Which versions of one model servers are to hold. Nothing at all: they are to hold none."""
+
+    champion: int | None = None  # live: it answers requests that name no version
+    previous: int | None = None  # loaded beside it where labels are read, so that a rollback loads nothing
+    candidate: int | None = None  # loaded to be asked its golden requests; bears no label
+    challenger: int | None = None
+    canary: bool = False  # the challenger has answered its golden requests, and bears the label `canary`
+
+    @property
+    def candidates(self) -> frozenset[int]:
+        """What is loaded and not live, and was not live before."""
+        both = (self.candidate, self.challenger)
+        return frozenset(each for each in both if each is not None and each != self.champion)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a config file says of one model."""
+
+    versions: frozenset[int] = frozenset()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    candidates: frozenset[int] = frozenset()  # the versions of `<name>-canary`
+    base_paths: frozenset[str] = frozenset()
+
+
+def canary_name(name: str) -> str:
+    """The model as which a server without labels loads the candidates of `name`."""
+    return f"{name}-canary"
+
+
+def labels_listing(base_path: str, wanted: Wanted) -> Listed:
+    """What `labels.config` is to say of a model whose versions lie at `base_path`.
+
+    Without a champion there is no version that unlabelled requests may go to: candidates then are models of their own.
+    """
+    if wanted.champion is None:
+        return _listing(frozenset(), {}, wanted.candidates, base_path)
+    labels = {STABLE: wanted.champion}
+    if wanted.canary and wanted.challenger is not None and wanted.challenger != wanted.champion:
+        labels[CANARY] = wanted.challenger
+    kept = {wanted.champion} if wanted.previous is None else {wanted.champion, wanted.previous}
+    return _listing(kept | wanted.candidates, labels, frozenset(), base_path)
+
+
+def models_listing(base_path: str, wanted: Wanted) -> Listed:
+    """What `models.config` is to say of a model whose versions lie at `base_path`."""
+    live: AbstractSet[int] = frozenset() if wanted.champion is None else {wanted.champion}
+    return _listing(live, {}, wanted.candidates, base_path)
+
+
+def labels_config(present: bytes | None, name: str, base_path: str, wanted: Wanted) -> bytes | None:
+    """The content of `labels.config`, from the `present` one; None if there was none and nothing is wanted.
 
     InputError if `present` is no model config list.
     """
-    return _updated(present, MODELS_CONFIG, _entry(name, base_path, [champion]))
+    return _updated(present, LABELS_CONFIG, name, labels_listing(base_path, wanted))
 
 
-def labels_config(present: bytes | None, name: str, base_path: str, champion: int, previous: int | None) -> bytes:
-    """`labels.config` with `champion` as the model's `stable` version, and `previous`, if any, loaded beside it.
+def models_config(present: bytes | None, name: str, base_path: str, wanted: Wanted) -> bytes | None:
+    """The content of `models.config`, from the `present` one; None if there was none and nothing is wanted.
 
     InputError if `present` is no model config list.
     """
-    versions = [champion] if previous is None or previous == champion else [champion, previous]
-    entry = _entry(name, base_path, versions)
-    entry.version_labels[STABLE] = champion
-    return _updated(present, LABELS_CONFIG, entry)
+    return _updated(present, MODELS_CONFIG, name, models_listing(base_path, wanted))
+
+
+def listed(present: bytes | None, file: str, name: str) -> Listed:
+    """What the content of `file` says of `name`. Policies other than a list of versions count as no version."""
+    entries = _entries(_parsed(present or b"", file), file, name)
+    own, candidates = entries.get(name), entries.get(canary_name(name))
+    return Listed(
+        versions=_versions(own),
+        labels={} if own is None else {label: int(number) for label, number in own.version_labels.items()},
+        candidates=_versions(candidates),
+        base_paths=frozenset(entry.base_path for entry in entries.values()),
+    )
 
 
 def live_version(present: bytes | None, name: str) -> int | None:
     """The version of `name` that `models.config` with this content has live; None if it names none, or several."""
-    for entry in _parsed(present or b"", MODELS_CONFIG).model_config_list.config:
-        if entry.name == name and len(entry.model_version_policy.specific.versions) == 1:
-            return int(entry.model_version_policy.specific.versions[0])
-    return None
+    versions = listed(present, MODELS_CONFIG, name).versions
+    return next(iter(versions)) if len(versions) == 1 else None
 
 
 def stable_version(present: bytes | None, name: str) -> int | None:
     """The version of `name` that `labels.config` with this content has live; None if it names none."""
-    for entry in _parsed(present or b"", LABELS_CONFIG).model_config_list.config:
-        if entry.name == name and STABLE in entry.version_labels:
-            return int(entry.version_labels[STABLE])
-    return None
+    return listed(present, LABELS_CONFIG, name).labels.get(STABLE)
 
 
-def _entry(name: str, base_path: str, versions: list[int]) -> ModelConfig:
-    entry = ModelConfig(name=check_model_name(name), base_path=base_path, model_platform="tensorflow")
-    entry.model_version_policy.specific.versions.extend(check_version(version) for version in versions)
-    return entry
+def _listing(
+    versions: AbstractSet[int], labels: Mapping[str, int], candidates: AbstractSet[int], base_path: str
+) -> Listed:
+    paths = frozenset({base_path} if versions or candidates else ())
+    return Listed(frozenset(versions), labels, frozenset(candidates), paths)
 
 
-def _updated(present: bytes | None, file: str, entry: ModelConfig) -> bytes:
-    """The content of `file` with `entry` in the place of the one of its name, or at the end."""
+def _versions(entry: ModelConfig | None) -> frozenset[int]:
+    return frozenset() if entry is None else frozenset(map(int, entry.model_version_policy.specific.versions))
+
+
+def _updated(present: bytes | None, file: str, name: str, wanted: Listed) -> bytes | None:
+    """The content of `file` with what it is to say of `name`; as it is where it says that already."""
+    check_model_name(name)
+    if listed(present, file, name) == wanted:
+        return present
     config = _parsed(present or b"", file)
-    entries = config.model_config_list.config
-    same = [existing for existing in entries if existing.name == entry.name]
-    if len(same) > 1:
-        raise InputError(f"{file}: lists model {entry.name!r} {len(same)} times; expected once. Remove all but one.")
-    if same:
-        if same[0].HasField("logging_config"):
-            entry.logging_config.CopyFrom(same[0].logging_config)
-        same[0].CopyFrom(entry)
-    else:
-        entries.append(entry)
+    for entry in _made(name, wanted):
+        _put(config, name, entry)
     return text_format.MessageToString(config).encode()
+
+
+def _made(name: str, wanted: Listed) -> tuple[ModelConfig, ModelConfig]:
+    """The model's entry, and that of its candidates; without versions: it is not to be there."""
+    own, candidates = ModelConfig(name=name), ModelConfig(name=canary_name(name))
+    for entry, versions in ((own, wanted.versions), (candidates, wanted.candidates)):
+        (entry.base_path,) = wanted.base_paths or {""}
+        entry.model_platform = "tensorflow"
+        entry.model_version_policy.specific.versions.extend(sorted(check_version(each) for each in versions))
+    own.version_labels.update(wanted.labels)
+    return own, candidates
+
+
+def _put(config: ModelServerConfig, name: str, entry: ModelConfig) -> None:
+    """Put an entry of the model `name` in the place of the present one; one without versions takes that away."""
+    entries = config.model_config_list.config
+    place = next((number for number, existing in enumerate(entries) if existing.name == entry.name), None)
+    if not entry.model_version_policy.specific.versions:
+        if place is not None and _belongs(entries[place], name):
+            del entries[place]
+        return
+    if place is None:
+        entries.append(entry)
+        return
+    if not _belongs(entries[place], name):
+        raise InputError(
+            f"model {entry.name!r} is listed for {entries[place].base_path}; expected that name for candidates of "
+            f"{entry.base_path}. Rename that model."
+        )
+    if entries[place].HasField("logging_config"):
+        entry.logging_config.CopyFrom(entries[place].logging_config)
+    entries[place].CopyFrom(entry)
+
+
+def _entries(config: ModelServerConfig, file: str, name: str) -> dict[str, ModelConfig]:
+    """The entries of a model and of its candidates, by name; InputError if there are several of one name."""
+    found: dict[str, ModelConfig] = {}
+    for entry in config.model_config_list.config:
+        if entry.name not in {name, canary_name(name)}:
+            continue
+        if entry.name in found:
+            raise InputError(f"{file}: lists model {entry.name!r} 2 times; expected once. Remove all but one.")
+        found[entry.name] = entry
+    return {listed_as: entry for listed_as, entry in found.items() if _belongs(entry, name)}
+
+
+def _belongs(entry: ModelConfig, name: str) -> bool:
+    """Whether an entry is of the model `name`, or of its candidates rather than of a model that has such a name."""
+    return entry.name == name or entry.base_path.rstrip("/").rpartition("/")[2] == name
 
 
 def _parsed(content: bytes, file: str) -> ModelServerConfig:
