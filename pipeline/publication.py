@@ -11,6 +11,7 @@ from registry.register import MANIFEST_DIGEST
 from serving.model_config import (
     LABELS_CONFIG,
     MODELS_CONFIG,
+    Wanted,
     labels_config,
     live_version,
     models_config,
@@ -71,11 +72,11 @@ def write_configs(config: Config, name: str, live: Live) -> None:
     def labels(text: bytes | None) -> bytes | None:
         champion, previous = live()
         kept = previous if previous in store.versions(name) else None
-        return text if champion is None else labels_config(text, name, base, champion, kept)
+        return text if champion is None else labels_config(text, name, base, Wanted(champion, kept))
 
     def models(text: bytes | None) -> bytes | None:
         champion, _ = live()
-        return text if champion is None else models_config(text, name, base, champion)
+        return text if champion is None else models_config(text, name, base, Wanted(champion))
 
     # Labels first: a server that reads them keeps both versions loaded, whichever file changes next.
     store.update_file(LABELS_CONFIG, labels)
