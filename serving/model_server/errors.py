@@ -1,6 +1,9 @@
 """What a request may fail with: a canonical code, as TensorFlow Serving gives it, and its HTTP status."""
 
+from pathlib import Path
+
 from serving.wire.status_pb2 import Code
+from slipway.errors import IntegrityError, SlipwayError
 
 _HTTP_STATUS: dict[int, int] = {
     Code.OK: 200,
@@ -47,3 +50,14 @@ def not_found(message: str) -> ServingError:
 def failed_precondition(message: str) -> ServingError:
     """Right in itself, but not in the server's present state."""
     return ServingError(Code.FAILED_PRECONDITION, message)
+
+
+def load_failure(error: Exception, version_directory: Path) -> ServingError:
+    """What a load failed by; DATA_LOSS if the files are not what they should be, which no retry mends."""
+    if isinstance(error, ServingError):
+        return error
+    if isinstance(error, SlipwayError):
+        code = Code.DATA_LOSS if isinstance(error, IntegrityError) else Code.FAILED_PRECONDITION
+        return ServingError(code, str(error))
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return ServingError(Code.INTERNAL, f"{version_directory}: cannot be loaded: {reason}")

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.model_server.config import ModelSettings
-from serving.model_server.errors import ServingError
+from serving.model_server.errors import load_failure
 from serving.model_server.memory import give_back_memory
 from serving.model_server.runtimes import LoadVersion
 from serving.model_server.source import VersionDirectory, find_versions
 from serving.model_server.version import Lease, State, Version
 from serving.wire.status_pb2 import Code
-from slipway.errors import IntegrityError, SlipwayError
 
 _NO_LIMIT = nullcontext()
 _LOG = logging.getLogger(__name__)
@@ -219,7 +218,7 @@ class ServedModel:
                 load = self._rules.platforms.get(self._settings.platform, self._rules.load)
                 loaded = load(version.directory.path)
             except Exception as error:  # noqa: BLE001  whatever a load raises is the version's failure, not the server's
-                failure = _failure(error, version)
+                failure = load_failure(error, version.directory.path)
             took_s = self._rules.clock() - started
         self._rules.on_loaded(self.name, version.directory.path, failure.code if failure else Code.OK, took_s)
         with self._changed:
@@ -233,6 +232,22 @@ class ServedModel:
                 _LOG.info("%s/%d AVAILABLE after %.1f s: %s", self.name, version.number, took_s, loaded.variant.name)
                 self._rules.on_available(self.name, version.number)
             self._settle()
+        for work in loaded.later if loaded is not None else ():
+            self._do_later(version, work)
+
+    def _do_later(self, version: Version, work: Callable[[], None]) -> None:
+        """What a version is better for while it takes traffic; its unload waits for the end of it."""
+        with self._changed:
+            if version.state != State.AVAILABLE:
+                return
+            lease = Lease.take(self.name, version, self._changed)
+        with lease:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001  whatever it is, the version answers as it did
+                fault = load_failure(error, version.directory.path)
+                version.faults.append(fault)
+                _LOG.error("%s/%d has a fault, and goes on with what was checked: %s", self.name, version.number, fault)
 
     def _move_labels(self) -> None:
         desired = {} if self._retired else self._settings.labels
@@ -274,13 +289,3 @@ class ServedModel:
         if complaint != self._complaint:
             self._complaint = complaint
             _LOG.warning("%s: %s", self.name, complaint)
-
-
-def _failure(error: Exception, version: Version) -> ServingError:
-    if isinstance(error, ServingError):
-        return error
-    if isinstance(error, SlipwayError):
-        code = Code.DATA_LOSS if isinstance(error, IntegrityError) else Code.FAILED_PRECONDITION
-        return ServingError(code, str(error))
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    return ServingError(Code.INTERNAL, f"{version.directory.path}: cannot be loaded: {reason}")

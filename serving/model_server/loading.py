@@ -1,20 +1,24 @@
 """What a version must pass before it takes traffic: its digests, its loading, its warmup, its golden requests."""
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from serving.model_server.choosing import Candidate, Choose
 from serving.model_server.pace import Pace, PacedRuntime
 from serving.model_server.predict import predict
-from serving.model_server.runtimes import Loaded, LoadVersion, Runtime, Variant
+from serving.model_server.runtimes import Loaded, LoadVersion, Refined, Runtime, Variant
+from serving.model_server.sealed_files import SealedFiles
 from serving.model_server.warmup import warm_up
 from serving.servable.golden import check_golden, load_golden, with_answers
 from serving.servable.layout import GOLDEN, MANIFEST, REFERENCE_VARIANT, published_path, variant_path
-from serving.servable.manifest import Manifest, verify_published
+from serving.servable.manifest import Manifest
 from slipway.errors import IntegrityError
 
 _GOLDEN_BATCH = 8
+_GOLDEN_AT_ONCE = 32
 _AT_ONCE = Pace()
 _LOG = logging.getLogger(__name__)
 
@@ -24,53 +28,95 @@ def checked_loader(choose: Choose, *, warmup: int = 1, pace: Pace = _AT_ONCE) ->
 
     warmup: times that each warmup request is run; 0 leaves them out. pace: of what is asked before it takes traffic.
 
-    A version without a Slipway manifest is loaded and warmed; one with a manifest must be whole too, and give its
-    golden answers. Raises what the last candidate failed by: IntegrityError, ServingError, or its library's error.
+    A version without a Slipway manifest is loaded and warmed; one with a manifest must have its files, those that it
+    answers by whole, and give its golden answers. What it does not answer by is read later. Raises what the last
+    candidate failed by: IntegrityError, ServingError, or its library's error.
     """
 
     def load_checked(version_directory: Path) -> Loaded:
         sealed = (version_directory / published_path(MANIFEST)).exists()
-        manifest = verify_published(version_directory, None, pace.sha256_file) if sealed else None
-        *faster, last = choose(version_directory, manifest)
+        files = SealedFiles(version_directory, pace.sha256_file) if sealed else None
+        *faster, last = choose(version_directory, files.manifest if files else None)
         passed_over: list[str] = []
         for candidate in faster:
+            trial = _Trial(candidate, version_directory, files, warmup, pace)
+            trial.verify()
             try:
-                runtime = _load(candidate, version_directory, manifest, warmup=warmup, pace=pace)
+                runtime = trial.load()
             except Exception as error:  # noqa: BLE001  whatever it raises, the next one may answer
                 reason = str(error).partition("\n")[0] or type(error).__name__
                 _LOG.warning("%s: %s does not answer here: %s", version_directory, candidate.name, reason)
                 passed_over.append(f"{candidate.name}: {reason}")
             else:
-                return Loaded(runtime, Variant(candidate.name, tuple(passed_over)))
-        runtime = _load(last, version_directory, manifest, warmup=warmup, pace=pace)
-        return Loaded(runtime, Variant(last.name, tuple(passed_over)))
+                return Loaded(runtime, Variant(candidate.name, tuple(passed_over)), trial.later(runtime))
+        trial = _Trial(last, version_directory, files, warmup, pace)
+        trial.verify()
+        runtime = trial.load()
+        return Loaded(runtime, Variant(last.name, tuple(passed_over)), trial.later(runtime))
 
     return load_checked
 
 
-def _load(
-    candidate: Candidate, version_directory: Path, manifest: Manifest | None, *, warmup: int, pace: Pace
-) -> Runtime:
-    with pace.kept():
-        runtime = candidate.load(version_directory)
-    try:
-        paced = PacedRuntime(runtime, pace)
-        if warmup:
-            warm_up(paced, version_directory, warmup)
-        if manifest is not None:
-            _ask_golden(paced, version_directory, manifest, candidate.name)
-    except BaseException:
-        runtime.close()
-        raise
-    return runtime
+@dataclass(frozen=True)
+class _Trial:
+    """One candidate, and what it must pass. files: those of a version with a manifest."""
+
+    candidate: Candidate
+    directory: Path
+    files: SealedFiles | None
+    warmup: int
+    pace: Pace
+
+    def verify(self) -> None:
+        """Read the files that it answers by; IntegrityError for one that is not as it was sealed."""
+        if self.files is not None:
+            self.files.verify(self.candidate.name, warmup=self._warms_up)
+
+    def load(self) -> Runtime:
+        """A runtime that has answered what it was asked."""
+        with self.pace.kept():
+            runtime = self.candidate.load(self.directory)
+        try:
+            paced = PacedRuntime(runtime, self.pace)
+            if self._warms_up:
+                warm_up(paced, self.directory, self.warmup)
+            self._ask_golden(paced, _GOLDEN_AT_ONCE if self._one_by_one else _GOLDEN_BATCH)
+        except BaseException:
+            runtime.close()
+            raise
+        return runtime
+
+    def later(self, runtime: Runtime) -> tuple[Callable[[], None], ...]:
+        """What is left to do once it takes traffic."""
+        refined = (partial(self._refine, runtime),) if isinstance(runtime, Refined) else ()
+        return (*refined, self.files.verify_rest) if self.files is not None else refined
+
+    @property
+    def _one_by_one(self) -> bool:
+        """Whether each image is answered alone, whatever it came with: all but the SavedModel's own graph do."""
+        return self.files is not None and self.candidate.name in self.files.variants
+
+    @property
+    def _warms_up(self) -> bool:
+        # Golden requests ask the same of a variant, and more often.
+        return self.warmup > (1 if self._one_by_one else 0)
+
+    def _refine(self, runtime: Refined) -> None:
+        with self.pace.kept():
+            runtime.refine(lambda form: self._ask_golden(PacedRuntime(form, self.pace), 1))
+
+    def _ask_golden(self, runtime: PacedRuntime, batch_size: int) -> None:
+        if self.files is not None:
+            # A batch would keep every core from requests.
+            batch_size = 1 if self.pace.is_busy() else batch_size
+            _check_golden(runtime, self.directory, self.files.manifest, self.candidate.name, batch_size)
 
 
-def _ask_golden(runtime: PacedRuntime, version_directory: Path, manifest: Manifest, variant: str) -> None:
+def _check_golden(runtime: Runtime, version_directory: Path, manifest: Manifest, variant: str, batch_size: int) -> None:
     golden = load_golden(version_directory / published_path(GOLDEN))
     if variant != REFERENCE_VARIANT:
         golden = with_answers(golden, version_directory / published_path(variant_path(variant)))
     tolerance = manifest.variants[variant].tolerance
-    batch_size = 1 if runtime.pace.is_busy() else _GOLDEN_BATCH  # a batch would keep every core from requests
     report = check_golden(golden, partial(predict, runtime), tolerance, batch_size)
     if not report.passed:
         raise IntegrityError(

@@ -27,6 +27,7 @@ class Version:
     failed_at: float = 0.0
     loaded: Loaded | None = None
     uses: int = 0
+    faults: list[ServingError] = field(default_factory=list)  # found while AVAILABLE, in none of its answers
 
     def fail(self, failure: ServingError, now: float) -> None:
         """The load ended in `failure`."""
@@ -37,9 +38,10 @@ class Version:
         """As GetModelStatus reports it."""
         status = ModelVersionStatus(version=self.number, state=self.state)
         status.status.error_code = Code.OK
-        if self.failure is not None:
-            status.status.error_code = self.failure.code
-            status.status.error_message = self.failure.message
+        failure = self.failure or next(iter(self.faults), None)
+        if failure is not None:
+            status.status.error_code = failure.code
+            status.status.error_message = failure.message
         return status
 
 
@@ -59,7 +61,7 @@ class Lease:
         """A lease on an AVAILABLE version; the caller holds its model's lock."""
         assert version.loaded is not None
         version.uses += 1
-        return cls(model, version.number, *version.loaded, version, changed)
+        return cls(model, version.number, version.loaded.runtime, version.loaded.variant, version, changed)
 
     def __enter__(self) -> Self:
         request = current_request()

@@ -129,12 +129,19 @@ def verify_bundle(bundle: Path, expected_digest: str | None, origin: str | None 
 
 
 def verify_published(
-    version_dir: Path, expected_digest: str | None, digest: Callable[[Path], str] = sha256_file
+    version_dir: Path,
+    expected_digest: str | None,
+    digest: Callable[[Path], str] = sha256_file,
+    which: Callable[[str], bool] = lambda _path: True,
 ) -> Manifest:
-    """`verify_bundle`, for a bundle that is published in `version_dir`; `digest` reads a file as `sha256_file` does."""
+    """`verify_bundle`, for a bundle that is published in `version_dir`; `digest` reads a file as `sha256_file` does.
+
+    `which` takes a file's path below the bundle: the content of those that it denies is not read, only their size.
+    """
     remedy = "Move the directory away and publish the version again."
     return _verify(
-        _Place(version_dir, f"{EXTRA}/{MANIFEST}", published_path, str(version_dir), remedy, digest), expected_digest
+        _Place(version_dir, f"{EXTRA}/{MANIFEST}", published_path, str(version_dir), remedy, digest, which),
+        expected_digest,
     )
 
 
@@ -148,6 +155,7 @@ class _Place:
     origin: str
     remedy: str
     digest: Callable[[Path], str] = sha256_file
+    which: Callable[[str], bool] = lambda _path: True  # whose content is read
 
     def failure(self, path: str, found: str) -> IntegrityError:
         return IntegrityError(f"{self.origin}: file {path!r} {found}. {self.remedy}")
@@ -163,11 +171,14 @@ def _verify(place: _Place, expected_digest: str | None) -> Manifest:
         if expected_digest is not None and digest != expected_digest:
             raise place.failure(place.manifest, f"has sha256 {digest}; expected {expected_digest}")
         manifest = _parse(data, f"{place.origin}: file {place.manifest!r}")
-        expected = {place.locate(path): entry for path, entry in manifest.files.items()}
+        expected = {place.locate(path): path for path in manifest.files}
         for path in sorted(present - expected.keys() - {place.manifest}):
             raise place.failure(path, "is not in the manifest; expected only files that were sealed")
-        for path, entry in sorted(expected.items()):
-            _verify_file(place, path, entry, present)
+        for path, sealed in sorted(expected.items()):
+            _check_size(place, path, manifest.files[sealed], present)
+        for path, sealed in sorted(expected.items()):
+            if place.which(sealed):
+                _check_content(place, path, manifest.files[sealed])
     except OSError as error:
         raise UnavailableError(
             f"{place.origin}: {error.filename or place.root} cannot be read ({error.strerror}); expected a readable "
@@ -176,12 +187,15 @@ def _verify(place: _Place, expected_digest: str | None) -> Manifest:
     return manifest
 
 
-def _verify_file(place: _Place, path: str, entry: FileEntry, present: set[str]) -> None:
+def _check_size(place: _Place, path: str, entry: FileEntry, present: set[str]) -> None:
     if path not in present:
         raise place.failure(path, f"is missing; expected {entry.size_bytes} bytes")
     size_bytes = (place.root / path).stat().st_size
     if size_bytes != entry.size_bytes:
         raise place.failure(path, f"has {size_bytes} bytes; expected {entry.size_bytes}")
+
+
+def _check_content(place: _Place, path: str, entry: FileEntry) -> None:
     digest = place.digest(place.root / path)
     if digest != entry.sha256:
         raise place.failure(path, f"has sha256 {digest}; expected {entry.sha256}")

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +57,20 @@ class Runtime(Protocol):
         """Give back the memory."""
 
 
+@runtime_checkable
+class Refined(Protocol):
+    """A runtime that answers as it should at once, and faster once more work has been done."""
+
+    def refine(self, check: "Check") -> None:
+        """Prepare another form of the same model, and answer by it, too, when `check` has not raised for it.
+
+        To be called once, from one thread, while others run the runtime; never beside `close`.
+        """
+
+
+Check = Callable[[Runtime], None]
+
+
 class Variant(NamedTuple):
     """What answers: a servable's variant, or, for a model of other make, its runtime; both by name.
 
@@ -68,10 +82,15 @@ class Variant(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A runtime that may take traffic."""
+    """A runtime that may take traffic.
+
+    later: what is still to be done when it does, in that order; what one raises is a fault of the version that none
+    of its answers has.
+    """
 
     runtime: Runtime
     variant: Variant
+    later: tuple[Callable[[], None], ...] = ()
 
 
 LoadRuntime = Callable[[Path], Runtime]

@@ -3,6 +3,7 @@
 That is decoding and resizing encoded images, the most probable class, and its label; under the SavedModel's signatures.
 """
 
+import copy
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.model_server.errors import ServingError, invalid_argument
-from serving.model_server.runtimes import LoadRuntime, Runtime, open_runtime
+from serving.model_server.runtimes import Check, LoadRuntime, Refined, Runtime, open_runtime
 from serving.model_server.runtimes.tensorflow import read_signatures
 from serving.servable.decoding import decode_and_resize
 from serving.servable.images import decoding_fault
@@ -98,10 +99,21 @@ class Classifier:
         found = {_OUTPUT: output, "class_id": class_id, "label": self._labels[class_id]}
         return {key: found[key] for key in outputs}
 
+    def refine(self, check: Check) -> None:
+        """See Refined: the network is, if it can be; `check` asks the whole of it."""
+        if isinstance(self._network, Refined):
+            self._network.refine(lambda network: check(self._around(network)))
+
     def close(self) -> None:
         """See Runtime."""
         self._beside.shutdown()
         self._network.close()
+
+    def _around(self, network: Runtime) -> "Classifier":
+        """The same around another form of the network."""
+        other = copy.copy(self)
+        other._network = network  # noqa: SLF001  it is a Classifier of this module
+        return other
 
     def _answer_pixels(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         return self._network.run(_NETWORK_SIGNATURE, {_INPUT: pixels}, [_OUTPUT])[_OUTPUT]

@@ -1,9 +1,9 @@
 """OpenVINO on the processor: its own models, ONNX, and SavedModels whose operations it has."""
 
-import functools
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from serving.model_server.errors import invalid_argument
 from serving.model_server.pace import at_low_priority, current_pace
+from serving.model_server.runtimes import Runtime
 from serving.model_server.runtimes.plain_model import (
     SIGNATURE,
     Pool,
@@ -24,6 +25,7 @@ from serving.model_server.runtimes.plain_model import (
 from serving.servable.variants.openvino import PRECISION_AT
 from serving.wire.tensor_pb2 import DataType
 from slipway.errors import InputError, UnavailableError
+from slipway.openvino_start import start_openvino
 
 _DTYPES = {
     "f32": DataType.DT_FLOAT,
@@ -43,42 +45,81 @@ _IN_FLIGHT = 2  # requests for each stream: the next one is ready when a stream 
 
 
 class OpenVINORuntime:
-    """A model compiled twice: for many requests beside each other, and for one that is alone.
+    """A model compiled for many requests beside each other, and, once refined, for one that is alone as well.
 
     The first has a stream for each core, and the most throughput; the second has all cores for one request, and the
-    least latency. A request that finds no other running takes the second.
+    least latency. A request that finds no other running takes the second, if there is one.
     """
 
     def __init__(self, directory: Path) -> None:
         try:
-            import openvino
+            openvino = start_openvino()
         except ImportError as error:
             raise not_installed("openvino", "openvino", error) from error
         core = _core(openvino)
         model = core.read_model(_find(directory))
-        self._inputs, self._outputs = _tensors(model.inputs), _tensors(model.outputs)
-        self.signatures = {SIGNATURE: make_signature(self._inputs, self._outputs)}
-        settings = {"ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": _precision(core, model)}
-        beside = _compile(core, model, {**settings, "PERFORMANCE_HINT": "THROUGHPUT"})
-        alone = _compile(core, model, {**settings, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1})
+        self._core, self._model = core, model
+        self._settings = {"ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": _precision(core, model)}
+        self._tensors = _tensors(model.inputs), _tensors(model.outputs)
+        self.signatures = {SIGNATURE: make_signature(*self._tensors)}
+        settings = {**self._settings, "PERFORMANCE_HINT": "THROUGHPUT"}
+        beside = _compile(core, model, settings, gently=current_pace().is_busy())
         count = _IN_FLIGHT * beside.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._beside = Pool(beside.create_infer_request() for _ in range(count))
-        self._alone = Pool([alone.create_infer_request()])
+        self._beside = _Compiled(beside, count, *self._tensors)
+        self._alone: _Compiled | None = None
         self._running = 0
         self._counting = threading.Lock()
 
     def run(
         self,
-        signature: str,
+        signature: str,  # noqa: ARG002  there is one
         inputs: Mapping[str, npt.NDArray[Any]],
         outputs: Sequence[str],
     ) -> Mapping[str, npt.NDArray[Any]]:
         """See Runtime."""
+        with self._chosen() as compiled:
+            return compiled.run(SIGNATURE, inputs, outputs)
+
+    def refine(self, check: Callable[[Runtime], None]) -> None:
+        """See Refined: compiles the model for a request that is alone, at low priority."""
+        model, self._model = self._model, None
+        settings = {**self._settings, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        alone = _Compiled(_compile(self._core, model, settings, gently=True), 1, *self._tensors)
+        check(alone)
+        self._alone = alone
+
+    def close(self) -> None:
+        """See Runtime."""
+        del self._beside, self._alone, self._model
+
+    @contextmanager
+    def _chosen(self) -> Iterator["_Compiled"]:
+        with self._counting:
+            compiled = self._beside if self._running or self._alone is None else self._alone
+            self._running += 1
+        try:
+            yield compiled
+        finally:
+            with self._counting:
+                self._running -= 1
+
+
+class _Compiled:
+    """A model compiled one way, as a runtime of its own: so many inference requests, each for one thread at a time."""
+
+    def __init__(self, compiled: Any, count: int, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        self._inputs, self._outputs = [name for name, *_ in inputs], [name for name, *_ in outputs]
+        self._requests = Pool(compiled.create_infer_request() for _ in range(count))
+        self.signatures = {SIGNATURE: make_signature(inputs, outputs)}
+
+    def run(
+        self, signature: str, inputs: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str]
+    ) -> Mapping[str, npt.NDArray[Any]]:
         from openvino import Tensor as SharedTensor
 
         infos = self.signatures[signature].inputs
-        tensors = [SharedTensor(full_rank(inputs[name], infos[name]), shared_memory=True) for name, *_ in self._inputs]
-        with self._request() as request:
+        tensors = [SharedTensor(full_rank(inputs[name], infos[name]), shared_memory=True) for name in self._inputs]
+        with self._requests.take() as request:
             try:
                 for index, tensor in enumerate(tensors):
                     request.set_input_tensor(index, tensor)
@@ -88,41 +129,28 @@ class OpenVINORuntime:
                 raise invalid_argument(_reason(error)) from error
             return {
                 name: np.array(request.get_output_tensor(index).data)  # a copy: the next request writes there
-                for index, (name, *_) in enumerate(self._outputs)
+                for index, name in enumerate(self._outputs)
                 if name in outputs
             }
 
     def close(self) -> None:
-        """See Runtime."""
-        del self._beside, self._alone
-
-    @contextmanager
-    def _request(self) -> Iterator[Any]:
-        with self._counting:
-            pool = self._beside if self._running else self._alone
-            self._running += 1
-        try:
-            with pool.take() as request:
-                yield request
-        finally:
-            with self._counting:
-                self._running -= 1
+        del self._requests
 
 
-@functools.cache
+@cache
 def _core(openvino: Any) -> Any:
     return openvino.Core()
 
 
-def _compile(core: Any, model: Any, settings: Mapping[str, Any]) -> Any:
+def _compile(core: Any, model: Any, settings: Mapping[str, Any], *, gently: bool) -> Any:
     """The model compiled for the processor.
 
-    Beside requests, the work is done at low priority, and what came of it imported at the server's own, which takes a
-    quarter as long: an engine's threads keep the priority of the thread that made them.
+    Gently, beside requests: the work is done at low priority, and what came of it imported at the server's own, which
+    takes a quarter as long: an engine's threads keep the priority of the thread that made them.
     """
-    pace = current_pace()
-    if not pace.is_busy():
+    if not gently:
         return core.compile_model(model, "CPU", settings)
+    pace = current_pace()
     blob = pace.run(at_low_priority(core.compile_model, model, "CPU", settings).export_model)
     return pace.run(core.import_model, blob.getvalue(), "CPU", settings)
 

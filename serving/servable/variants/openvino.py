@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.servable.variants.network import write_network
+from slipway.openvino_start import start_openvino
 
 PRECISION_AT = ["slipway", "inference_precision"]
 ENOUGH_AGREEMENT = 0.998  # with the float32 model, of the first class of the calibration images
@@ -35,6 +36,7 @@ def build_int8(saved_model: Path, directory: Path, calibration: npt.NDArray[Any]
     Of two recipes, the first is kept if its answers to the calibration images have the float32 model's first classes,
     else the one whose probabilities are nearer to that model's.
     """
+    start_openvino()  # before NNCF, which would start it otherwise
     import nncf
 
     nncf.set_log_level(40)  # errors alone
@@ -67,27 +69,26 @@ def _recipes(model: Any) -> Iterator[dict[str, Any]]:
 
 
 def _convert(saved_model: Path) -> Any:
-    import openvino
+    start_openvino()
+    from openvino.tools.ovc import convert_model
 
     with tempfile.TemporaryDirectory(prefix="slipway-network-") as scratch:
         network = Path(scratch) / "network"
         write_network(saved_model, network)
-        model = openvino.convert_model(network)
+        model = convert_model(network)
     model.inputs[0].get_tensor().set_names({"input"})
     model.outputs[0].get_tensor().set_names({"output"})
     return model
 
 
 def _save(model: Any, directory: Path, precision: str, *, half_weights: bool = False) -> None:
-    import openvino
-
+    openvino = start_openvino()
     model.set_rt_info(precision, PRECISION_AT)
     openvino.save_model(model, directory / "model.xml", compress_to_fp16=half_weights)
 
 
 def _answers(model: Any, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    import openvino
-
+    openvino = start_openvino()
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     batches = [_pixels(images, start, start + _COMPARED) for start in range(0, len(images), _COMPARED)]
     return np.concatenate([compiled(batch)[0] for batch in batches])
