@@ -4,3 +4,6 @@ from hypothesis import settings
 
 settings.register_profile("slipway", deadline=None)
 settings.load_profile("slipway")
+
+# PostgreSQL, MLflow's server and a browser, for whoever names them: made at the first use.
+pytest_plugins = ("tests.tracking_server.fixtures",)

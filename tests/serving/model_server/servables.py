@@ -24,9 +24,9 @@ SIGNATURES = {
 WEIGHTS = np.random.default_rng(7).normal(0, 0.02, (SIZE[0] * SIZE[1] * 3, 3)).astype(np.float32)
 
 
-def answers(pixels):
+def answers(pixels, weights=WEIGHTS):
     """The network, in numpy."""
-    logits = pixels.reshape(len(pixels), len(WEIGHTS)).astype(np.float32) @ WEIGHTS
+    logits = pixels.reshape(len(pixels), len(weights)).astype(np.float32) @ weights
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
 
@@ -57,16 +57,16 @@ def publish_servable(base, number, throughputs, *, spoiled=()):
     return version
 
 
-def seal_servable(bundle, throughputs, *, spoiled=(), run_id="r"):
+def seal_servable(bundle, throughputs, *, spoiled=(), run_id="r", weights=WEIGHTS):
     """The bundle of such a version; returns its manifest's digest."""
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, *SIZE, 3), np.uint8)
-    expected = answers(pixels)
+    expected = answers(pixels, weights)
     golden = GoldenRequests(pixels, expected, tuple(png(image) for image in pixels), expected)
     save_golden(golden, bundle / "golden")
     (bundle / "labels.json").write_text(json.dumps(LABELS))
     _write_saved_model(bundle / "saved_model")
     for name in throughputs:
-        write_network(name, bundle / variant_path(name), -WEIGHTS if name in spoiled else WEIGHTS)
+        write_network(name, bundle / variant_path(name), -weights if name in spoiled else weights)
         save_answers(golden, bundle / variant_path(name))
     records = {name: VariantRecord(1e-4, 0.0, _measured(speed)) for name, speed in throughputs.items()}
     return seal(
