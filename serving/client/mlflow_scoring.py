@@ -2,11 +2,17 @@
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from serving.client.answers import INPUT, Answer, RejectedError, answer_from_row
 from serving.client.http import Http, Response, one_line
 from slipway.errors import InputError, UnavailableError
+
+Array = npt.NDArray[Any]
 
 # How a stack trace ends: `SomeError: reason`, or, where TensorFlow wrote it, the reason before the failed node.
 _AT_NODE = re.compile(r"^(.+)\n\s+\[\[\{\{node ", re.MULTILINE)
@@ -23,7 +29,25 @@ class MlflowScoring:
 
     def predict(self, images: Sequence[bytes]) -> list[Answer]:
         """See Client."""
-        records = [{INPUT: base64.b64encode(image).decode("ascii")} for image in images]
+        rows = self._ask([{INPUT: _as_text(image)} for image in images])
+        return [answer_from_row(row, "", str(self._http.address)) for row in rows]
+
+    def predict_tensors(self, signature: str, inputs: Mapping[str, Array]) -> Mapping[str, Array]:  # noqa: ARG002
+        """The outputs for one input's rows, pixels or an object array of `bytes`, which names the signature by itself.
+
+        Raises as `predict`.
+        """
+        ((name, values),) = inputs.items()
+        rows = self._ask([{name: _as_text(value) if name == INPUT else value.tolist()} for value in values])
+        answers = [answer_from_row(row, "", str(self._http.address)) for row in rows]
+        return {
+            "output": np.array([answer.output for answer in answers]),
+            "class_id": np.array([answer.class_id for answer in answers]),
+            "label": np.array([answer.label.encode() for answer in answers], object),
+        }
+
+    def _ask(self, records: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """An answer for each record, in order."""
         response = self._http.post("/invocations", {"dataframe_records": records})
         address = str(self._http.address)
         if 400 <= response.status < 500:
@@ -35,16 +59,20 @@ class MlflowScoring:
             )
         document = response.document
         rows = document.get("predictions") if isinstance(document, dict) else None
-        if not isinstance(rows, list) or len(rows) != len(images):
+        if not isinstance(rows, list) or len(rows) != len(records):
             raise InputError(
-                f"{address}: expected a list of {len(images)} predictions. "
+                f"{address}: expected a list of {len(records)} predictions. "
                 "Serve a model version that Slipway registered."
             )
-        return [answer_from_row(row, "", address) for row in rows]
+        return rows
 
     def close(self) -> None:
         """See Client."""
         self._http.close()
+
+
+def _as_text(image: bytes) -> str:
+    return base64.b64encode(image).decode("ascii")
 
 
 def answers_as_mlflow(http: Http) -> bool:
