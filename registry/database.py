@@ -23,11 +23,12 @@ from sqlalchemy import (
     and_,
     create_engine,
     insert,
+    inspect,
+    select,
     update,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from registry.mlflow_errors import without_credentials
 from slipway.errors import InputError, UnavailableError
@@ -37,11 +38,14 @@ DATABASE_VARIABLE = "SLIPWAY_DATABASE_URL"
 _BUSY_S = 30  # how long a writer on SQLite waits for another one
 _CONNECT_S = 5
 
-_METADATA = MetaData()
+METADATA = MetaData()
+
+SCHEMA = "0003"  # the last of `registry.migrations`: a database that has it is opened without Alembic
+MIGRATIONS = Table("slipway_migrations", MetaData(), Column("version_num", String(32)))
 
 LEDGER = Table(
     "slipway_ledger",
-    _METADATA,
+    METADATA,
     # The place in the chain, from 1: two writers that saw the same end collide here, and one tries again.
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("time_s", Double, nullable=False),
@@ -61,7 +65,7 @@ LEDGER = Table(
 
 LEASE = Table(
     "slipway_lease",
-    _METADATA,
+    METADATA,
     Column("key", String(256), primary_key=True),
     Column("token", String(64), nullable=False),
     Column("holder", String(256), nullable=False),
@@ -75,7 +79,7 @@ LEASE = Table(
 # What the last finished pass of the reconciler left, a row a model.
 SEEN = Table(
     "slipway_seen",
-    _METADATA,
+    METADATA,
     Column("model", String(256), primary_key=True),
     Column("champion", Integer),
     Column("challenger", Integer),
@@ -87,7 +91,7 @@ SEEN = Table(
 
 ROLLOUT = Table(
     "slipway_rollout",
-    _METADATA,
+    METADATA,
     Column("model", String(256), primary_key=True),
     Column("version", Integer, nullable=False),
     Column("state", Text, nullable=False),  # JSON
@@ -114,52 +118,52 @@ def default_database_url(tracking_uri: str) -> str:
 
 
 def open_database(url: str) -> Engine:
-    """Connect, making the tables if they are missing.
+    """Connect; tables that are missing, or of an earlier Slipway, are brought to the present form.
 
     Raises:
-        InputError: `url` is not a database's.
+        InputError: `url` is not a database's, or a later Slipway wrote its tables.
         UnavailableError: it does not answer, or cannot be written.
     """
     # psycopg 3 by name: what a bare `postgresql://` means depends on SQLAlchemy's version.
     url = url.replace("postgresql://", "postgresql+psycopg://", 1)
     try:
-        parsed = make_url(url)
-        on_sqlite = parsed.get_backend_name() == "sqlite"
-        wait = {"timeout": _BUSY_S} if on_sqlite else {"connect_timeout": _CONNECT_S}
-        engine = create_engine(parsed, connect_args=wait)
-    except ArgumentError as exc:
-        raise InputError(
-            f"{DATABASE_VARIABLE}: expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE. Correct it."
-        ) from exc
+        engine = _engine(url)
     except ImportError as exc:
         raise InputError(
             f"{DATABASE_VARIABLE}: the driver of {without_credentials(url)} is missing ({exc}). "
             "For PostgreSQL: pip install 'psycopg[binary]'."
         ) from exc
+    place = f"ledger database {without_credentials(url)}"
     try:
-        _create_tables(engine)
+        if _schema(engine) != SCHEMA:
+            from registry.migrations import upgrade
+
+            upgrade(engine, place)
     except SQLAlchemyError as exc:
         raise UnavailableError(
-            f"ledger database {without_credentials(url)}: {without_credentials(str(exc.__cause__ or exc))}. "
+            f"{place}: {without_credentials(str(exc.__cause__ or exc))}. "
             f"Make it reachable and writable, or set {DATABASE_VARIABLE} to another one."
         ) from exc
     return engine
 
 
-def _create_tables(engine: Engine) -> None:
+def _engine(url: str) -> Engine:
+    waits = {"sqlite": {"timeout": _BUSY_S}, "postgresql": {"connect_timeout": _CONNECT_S}}
     try:
-        _create_missing(engine)
-    except DBAPIError:
-        # PostgreSQL's IF NOT EXISTS is not atomic: of two first starts at once, one fails and then finds the tables.
-        _create_missing(engine)
+        parsed = make_url(url)
+        return create_engine(parsed, connect_args=waits[parsed.get_backend_name()])
+    except (ArgumentError, KeyError) as exc:
+        raise InputError(
+            f"{DATABASE_VARIABLE}: expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE. Correct it."
+        ) from exc
 
 
-def _create_missing(engine: Engine) -> None:
-    with engine.begin() as connection:
-        for table in _METADATA.sorted_tables:
-            connection.execute(CreateTable(table, if_not_exists=True))
-        for index in LEDGER.indexes:
-            index.create(connection, checkfirst=True)
+def _schema(engine: Engine) -> str | None:
+    """The last step that the database has had (`registry.migrations`); None for none."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table(MIGRATIONS.name):
+            return None
+        return connection.execute(select(MIGRATIONS.c.version_num)).scalar_one_or_none()
 
 
 def upsert(engine: Engine, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from sqlalchemy import delete, update
 
 from registry.database import LEDGER
 from tests.pipeline.lifecycle_world import json_of
+from tests.registry.tampering import tamper
 from tests.serving.model_server.processes import free_ports, model_server
 
 
@@ -15,11 +16,6 @@ def live(registered, monkeypatch):
     registered.made_live(version)
     assert registered.call(monkeypatch, "export", "--name", "digits", "--version", 1).code == 0
     return version
-
-
-def edit(world, statement):
-    with world.ledger.engine.begin() as connection:
-        connection.execute(statement)
 
 
 def test_whole_copies_are_a_line_each_and_exit_code_0(registered, live, monkeypatch):
@@ -87,7 +83,7 @@ def test_the_ledger_alone_needs_no_registry_and_says_its_last_digest(registered,
 def test_an_edited_entry_is_named(registered, live, monkeypatch):
     for action in ("rollback", "promote"):
         registered.made_live(live, 1, action=action)
-    edit(registered, update(LEDGER).where(LEDGER.c.id == 2).values(actor="somebody else"))
+    tamper(registered.ledger.engine, update(LEDGER).where(LEDGER.c.id == 2).values(actor="somebody else"))
     done = registered.call(monkeypatch, "verify", "--ledger")
     assert done.code == 1
     assert "entry 2 (rollback digits to version 1) is not the one that was appended" in done.out
@@ -96,7 +92,7 @@ def test_an_edited_entry_is_named(registered, live, monkeypatch):
 def test_an_end_that_was_cut_off_is_found_by_a_digest_that_was_kept(registered, live, monkeypatch):
     kept = registered.made_live(live, 1, reason="again").digest
     assert registered.call(monkeypatch, "verify", "--ledger", "--digest", kept).code == 0
-    edit(registered, delete(LEDGER).where(LEDGER.c.id == 2))
+    tamper(registered.ledger.engine, delete(LEDGER).where(LEDGER.c.id == 2))
     assert registered.call(monkeypatch, "verify", "--ledger").code == 0
     done = registered.call(monkeypatch, "verify", "--ledger", "--digest", kept)
     assert done.code == 1

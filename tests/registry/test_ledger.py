@@ -7,6 +7,7 @@ from sqlalchemy import delete, update
 from registry.database import LEDGER, default_database_url, open_database
 from registry.ledger import Ledger, NewEntry
 from slipway.errors import InputError, IntegrityError, UnavailableError
+from tests.registry.tampering import tamper
 
 
 @pytest.fixture
@@ -45,8 +46,7 @@ def test_a_changed_entry_breaks_the_chain_and_is_named(ledger, values):
     for version in (1, 2, 3):
         move(ledger, "promote", version, version - 1 or None)
     assert ledger.verify_chain() == 3
-    with ledger.engine.begin() as connection:
-        connection.execute(update(LEDGER).where(LEDGER.c.id == 2).values(values))
+    tamper(ledger.engine, update(LEDGER).where(LEDGER.c.id == 2).values(values))
     with pytest.raises(IntegrityError, match="entry 2"):
         ledger.verify_chain()
 
@@ -54,8 +54,7 @@ def test_a_changed_entry_breaks_the_chain_and_is_named(ledger, values):
 def test_a_removed_entry_breaks_the_chain_and_is_named(ledger):
     for version in (1, 2, 3):
         move(ledger, "promote", version, version - 1 or None)
-    with ledger.engine.begin() as connection:
-        connection.execute(delete(LEDGER).where(LEDGER.c.id == 2))
+    tamper(ledger.engine, delete(LEDGER).where(LEDGER.c.id == 2))
     with pytest.raises(IntegrityError, match="entry 2 is missing"):
         ledger.verify_chain()
 
