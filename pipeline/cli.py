@@ -55,6 +55,7 @@ for command in (
     serving.predict,
     looking.status,
     looking.history,
+    looking.trace,
     looking.verify,
 ):
     main.add_command(command)

@@ -89,6 +89,20 @@ class Registry(Runs):
                 if not token:
                     return tuple(sorted(found, key=lambda version: version.version))
 
+    def versions_tagged(self, tag: str, beginning: str) -> tuple[ModelVersion, ...]:
+        """Every version, of whichever model, whose value of `tag` begins so; letters and digits only. By model."""
+        assert beginning.isalnum()
+        found = []
+        token = None
+        with self._translated():
+            while True:
+                page = self._client.search_model_versions(f"tags.`{tag}` LIKE '{beginning}%'", page_token=token)
+                found += [(each.name, int(each.version)) for each in page]
+                token = page.token
+                if not token:
+                    break
+        return tuple(self.version(name, version) for name, version in sorted(found))
+
     def version(self, name: str, version: int | str) -> ModelVersion:
         """One version by its number."""
         number = check_version(version)

@@ -22,11 +22,11 @@ class GateNumbers:
     refused: tuple[str, ...] = ()  # the rules that did not hold
 
     def text(self) -> str:
-        """In one cell: `passed 0.9888 against 0.9777`, or with the rules that refused behind it."""
+        """In one cell: `passed 0.9888 against 0.9777`, or with the number of rules that refused behind it."""
         words = self.verdict if self.accuracy is None else f"{self.verdict} {self.accuracy:.4f}"
         if self.champion_accuracy is not None:
             words += f" against {self.champion_accuracy:.4f}"
-        return "; ".join([words, *self.refused])
+        return f"{words}, rules refused: {len(self.refused)}" if self.refused else words
 
 
 @dataclass(frozen=True)

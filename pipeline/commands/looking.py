@@ -1,4 +1,4 @@
-"""Commands that only look: status, history, verify."""
+"""Commands that only look: status, history, trace, verify."""
 
 import sys
 from typing import Any
@@ -35,6 +35,20 @@ def history(model: str | None, config: str | None, json: bool | None, **values: 
 
     rows = status_step.history(config_of_model(model, config, values))
     click.echo(summary.as_json([row.as_dict() for row in rows]) if json else history_table(rows))
+
+
+@click.command(cls=Command)
+@click.argument("answer", required=False, metavar="REQUEST_ID|VERSION")
+@config_options("name")
+@JSON
+def trace(answer: str | None, config: str | None, json: bool | None, **values: Any) -> None:
+    """Trace an answer by its request id, or a version by its number, back to gate, approver, run, commit and data."""
+    from pipeline import summary, trace_text
+    from pipeline import trace as trace_step
+    from pipeline.intact import open_own_ledger
+
+    found = trace_step.trace(config_from(config, values), open_own_ledger(), answer or "")
+    click.echo(summary.as_json(trace_text.as_dict(found)) if json else trace_text.as_text(found))
 
 
 @click.command(cls=Command)

@@ -12,6 +12,7 @@ from serving.model_server.unsupported_flags import UNSUPPORTED
 DOCS = Path(__file__).parents[2] / "docs"
 ARGUMENTS = {
     "images": ("`IMAGES...`", "Image files, or folders of them."),
+    "answer": ("`REQUEST_ID` or `VERSION`", "An answer's `x-slipway-request-id`, or a model version's number."),
     "model": ("`NAME`", "Registered model's name; the same as `--name`."),
 }
 

@@ -41,7 +41,7 @@ def test_history_shows_who_when_from_to_where_from_why_and_the_gates_numbers(led
     assert lines[0].split() == ["time", "action", "alias", "from", "to", "by", "origin", "gate", "reason"]
     assert lines[1].split()[:6] == ["2027-01-15T08:00:00+00:00", "promote", "champion", "-", "1", "ada"]
     assert "passed 0.9500" in lines[1]
-    assert "forced 0.5000 against 0.9500; accuracy; accuracy change; paired test, p" in lines[2]
+    assert "forced 0.5000 against 0.9500, rules refused: 4 " in lines[2]
     assert lines[2].endswith("the old one is wrong")
     assert lines[3].split()[1:] == ["rollback", "champion", "2", "1", "bea", "command", "none", "because"]
 
@@ -52,9 +52,11 @@ def test_a_promotion_in_the_ui_names_no_actor_that_nobody_recorded(ledger):
     assert (row.actor, row.origin) == ("not recorded by MLflow", "ui")
 
 
-def test_a_refusal_is_a_row_too(ledger):
+def test_a_refusal_and_a_retirement_are_rows_too(ledger):
     append(ledger, "refuse", 2, 1, reason="golden answers\ndiffer")
-    (refusal,) = history_table(history(ledger, "digits")).splitlines()[1:]
+    append(ledger, "retire", 1, None)
+    refusal, retirement = history_table(history(ledger, "digits")).splitlines()[1:]
+    assert retirement.split()[1:5] == ["retire", "champion", "1", "-"]
     assert refusal.split()[1:5] == ["refuse", "champion", "2", "1"]
     assert refusal.endswith("golden answers differ")
 
