@@ -1,0 +1,85 @@
+"""A team's set-up: MLflow's server asks for passwords and serves the artifacts; its records and our ledger: PostgreSQL.
+
+Versions are real servables of a matrix and a softmax, which a server without TensorFlow runs.
+"""
+
+import shutil
+
+import numpy as np
+
+from registry.client import NewVersion, Registry
+from registry.ledger import Ledger
+from registry.register import DATASET_DIGEST, GIT_COMMIT, MANIFEST_DIGEST, SIZE_BYTES
+from tests.pipeline.lifecycle_world import World
+from tests.serving.model_server.servables import WEIGHTS, answers, seal_servable
+
+VARIANTS = {"onnx-fp32": 90.0}
+
+
+class TeamWorld(World):
+    """One model's world. `environment` is what each of its processes gets, the login among it."""
+
+    def __init__(self, folder, server, database_url, name):
+        super().__init__(folder)
+        self.server = server
+        self.uri = server.uri
+        self.database_url = database_url
+        self.name = name
+
+    @property
+    def environment(self):
+        return {**super().environment, **self.server.environment, "SLIPWAY_DATABASE_URL": self.database_url}
+
+    @property
+    def registry(self):
+        return Registry(self.uri)
+
+    @property
+    def ledger(self):
+        return Ledger(self.database_url)
+
+    def register(self, seed):
+        """Register a version whose weights follow from `seed`: each answers otherwise than the others."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(self.uri)
+        experiment = client.get_experiment_by_name(self.name)
+        experiment_id = client.create_experiment(self.name) if experiment is None else experiment.experiment_id
+        run_id = client.create_run(experiment_id, run_name=f"train-{seed}").info.run_id
+        root = self.folder / f"to-log-{seed}"
+        digest = seal_servable(root / "servable", VARIANTS, run_id=run_id, weights=weights(seed))
+        size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+        _write_mlmodel(root)
+        model = client.create_logged_model(experiment_id, name="classifier", source_run_id=run_id)
+        client.log_model_artifacts(model.model_id, str(root))
+        client.finalize_logged_model(model.model_id, "READY")
+        shutil.rmtree(root)
+        tags = {MANIFEST_DIGEST: digest, GIT_COMMIT: "4f0c" * 10, DATASET_DIGEST: "da" * 32, SIZE_BYTES: str(size)}
+        source = f"models:/{model.model_id}"
+        return self.registry.create_version(NewVersion(self.name, source, run_id, tags, f"Trained from seed {seed}."))
+
+    def tamper(self, version):
+        """Change one byte of the version's network where the server keeps it, behind everybody's back."""
+        (network,) = (self.server.artifacts).rglob(f"{version.model_id}/**/model.onnx")
+        data = bytearray(network.read_bytes())
+        data[len(data) // 2] ^= 1
+        network.write_bytes(data)
+        return network
+
+
+def weights(seed):
+    return np.roll(WEIGHTS, seed, axis=0)
+
+
+def right_answer(seed, pixels):
+    """What a version of that seed answers."""
+    return answers(pixels, weights(seed))
+
+
+def _write_mlmodel(root):
+    """What MLflow's pages read a version's schema from."""
+    from mlflow.models import Model
+
+    from pipeline.package import signature
+
+    Model(signature=signature()).save(str(root / "MLmodel"))
