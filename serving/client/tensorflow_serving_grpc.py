@@ -42,6 +42,7 @@ class TensorFlowServingGrpc:
         self, address: Address, name: str, *, label: str | None, version: int | None, timeout_s: float
     ) -> None:
         self.name = name
+        self.variant = ""  # that gave the newest answer; "" from a server that does not say
         self._address = address
         self._timeout_s = timeout_s
         self._spec = ModelSpec(name=name)
@@ -94,7 +95,10 @@ class TensorFlowServingGrpc:
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(to_proto(value, as_content=value.dtype != np.dtype(object)))
         with self._errors():
-            return self._predict(request, timeout=self._timeout_s)
+            response, call = self._predict.with_call(request, timeout=self._timeout_s)
+        said = dict(call.initial_metadata() or ()).get("x-slipway-variant", "")
+        self.variant = said.decode() if isinstance(said, bytes) else said
+        return response
 
     def _check_known(self) -> None:
         get_status = self._channel.unary_unary(

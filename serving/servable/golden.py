@@ -3,8 +3,10 @@
 A servable carries them, so that whatever comes to serve it can be asked the same and compared, before it takes traffic.
 """
 
+import contextlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,25 +148,41 @@ class GoldenReport:
         )
 
 
-def check_golden(golden: GoldenRequests, predict: Predict, tolerance: float, batch_size: int = 8) -> GoldenReport:
+def check_golden(
+    golden: GoldenRequests, predict: Predict, tolerance: float, batch_size: int = 8, in_flight: int = 1
+) -> GoldenReport:
     """Ask every golden request through both signatures, `batch_size` at a time, and compare the answers.
 
+    in_flight: batches that are asked at once, by threads of their own; 1 asks in this thread.
     IntegrityError if an answer lacks an output or has another shape than expected.
     """
+    largest_difference, disagreements = 0.0, 0
+    with contextlib.ExitStack() as stack:
+        ask: Callable[..., Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[Any]]]] = map
+        if in_flight > 1:
+            ask = stack.enter_context(ThreadPoolExecutor(in_flight, "golden")).map
+        batches = list(_batches(golden, batch_size))
+        answers = ask(lambda batch: _answer(predict, *batch), batches)
+        for (_, _, expected), (output, class_id) in zip(batches, answers, strict=True):
+            # np.maximum, unlike max, keeps a NaN
+            largest_difference = float(np.maximum(largest_difference, np.abs(output - expected).max()))
+            disagreements += int((~_agrees(output, class_id, expected)).sum())
+    return GoldenReport(2 * len(golden.encoded), largest_difference, disagreements, tolerance)
+
+
+def _batches(
+    golden: GoldenRequests, batch_size: int
+) -> Iterator[tuple[str, Mapping[str, npt.NDArray[Any]], npt.NDArray[np.float32]]]:
+    """Signature, inputs and expected probabilities of each request."""
     encoded = np.empty(len(golden.encoded), object)
     encoded[:] = golden.encoded
-    largest_difference, disagreements = 0.0, 0
     for signature, name, requests, expected in (
         ("serving_default", "input", golden.pixels.astype(np.float32), golden.pixels_output),
         ("serving_bytes", "image_bytes", encoded, golden.encoded_output),
     ):
         for start in range(0, len(requests), batch_size):
             batch = slice(start, start + batch_size)
-            output, class_id = _answer(predict, signature, {name: requests[batch]}, expected[batch].shape)
-            # np.maximum, unlike max, keeps a NaN
-            largest_difference = float(np.maximum(largest_difference, np.abs(output - expected[batch]).max()))
-            disagreements += int((~_agrees(output, class_id, expected[batch])).sum())
-    return GoldenReport(2 * len(golden.encoded), largest_difference, disagreements, tolerance)
+            yield signature, {name: requests[batch]}, expected[batch]
 
 
 def _agrees(
@@ -178,15 +196,15 @@ def _agrees(
 
 
 def _answer(
-    predict: Predict, signature: str, inputs: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]
+    predict: Predict, signature: str, inputs: Mapping[str, npt.NDArray[Any]], expected: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
     answer = predict(signature, inputs)
-    for name, expected in (("output", shape), ("class_id", shape[:1])):
-        if name not in answer or np.shape(answer[name]) != expected:
+    for name, shape in (("output", expected.shape), ("class_id", expected.shape[:1])):
+        if name not in answer or np.shape(answer[name]) != shape:
             found = _described(np.asarray(answer[name])) if name in answer else "missing"
             raise IntegrityError(
                 f"golden requests: output {name!r} of signature {signature!r} is {found}; expected shape "
-                f"{list(expected)}. Build and register the servable again."
+                f"{list(shape)}. Build and register the servable again."
             )
     return np.asarray(answer["output"], np.float64), np.asarray(answer["class_id"])
 
