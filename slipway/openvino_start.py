@@ -4,7 +4,6 @@ By itself, its import writes an identity into the home directory, forks the proc
 that counts users. The converter, which is imported for that, takes half of the import's time.
 """
 
-import importlib
 import sys
 import threading
 from types import ModuleType
@@ -21,11 +20,13 @@ def start_openvino() -> Any:
     """
     refused: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
     with _STARTING:
-        if "openvino" not in refused:
-            refused.setdefault(_TELEMETRY, None)  # an ImportError to whoever asks for it; all do without, then
-            refused[_CONVERTER] = None
-            try:
-                importlib.import_module("openvino")
-            finally:
-                del refused[_CONVERTER]
-        return importlib.import_module("openvino")
+        refused.setdefault(_TELEMETRY, None)  # an ImportError to whoever asks for it; all do without, then
+        converter = refused.get(_CONVERTER)
+        refused[_CONVERTER] = None
+        try:
+            import openvino
+        finally:
+            del refused[_CONVERTER]
+            if converter is not None:
+                refused[_CONVERTER] = converter
+    return openvino

@@ -1,7 +1,9 @@
 """`python -m serving.model_server`, installed as `slipway-model-server`."""
 
+import os
 import sys
 from importlib import metadata
+from typing import NoReturn
 
 import click
 
@@ -27,7 +29,15 @@ def main() -> None:
         serve(flags)
     except SlipwayError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
+    _leave(0)
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """End the process at once: threads that still work end here, and libraries' own exit handlers beside them badly."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 def version_text() -> str:

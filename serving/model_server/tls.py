@@ -1,26 +1,35 @@
 """`--ssl_config_file`: the keys and certificates of the gRPC port."""
 
 from pathlib import Path
-
-import grpc
+from typing import TYPE_CHECKING
 
 from serving.model_server.textproto import read_text
 from serving.wire.ssl_config_pb2 import SSLConfig
 from slipway.errors import InputError
 
+if TYPE_CHECKING:
+    import grpc
+
 _EXAMPLE = 'server_key: "-----BEGIN PRIVATE KEY-----\\n..."'
 
 
-def read_credentials(config: Path) -> grpc.ServerCredentials:
-    """What the file says; InputError names the file, and the line, or the field that is wrong.
+def read_tls(config: Path) -> SSLConfig:
+    """What the file says, its key and certificates tried; InputError names the file, and the line, or the field.
 
-    With `client_verify` a client must show a certificate that `custom_ca` signed. The fields are PEM, not paths.
+    The fields are PEM, not paths.
     """
     ssl = read_text(config, SSLConfig)
     for name in ("server_key", "server_cert", *(("custom_ca",) if ssl.custom_ca or ssl.client_verify else ())):
         if "-----BEGIN " not in getattr(ssl, name):
             raise InputError(f"{config}: {name}: expected the PEM itself, as in {_EXAMPLE}.")
     _check_pair(config, ssl)
+    return ssl
+
+
+def credentials(ssl: SSLConfig) -> "grpc.ServerCredentials":
+    """What gRPC takes. With `client_verify` a client must show a certificate that `custom_ca` signed."""
+    import grpc
+
     return grpc.ssl_server_credentials(
         [(ssl.server_key.encode(), ssl.server_cert.encode())],
         root_certificates=ssl.custom_ca.encode() or None,
