@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pipeline.data import DataConfig
 from pipeline.optimize.config import OptimizeConfig
+from pipeline.rollout.policy import RolloutPolicy
 from pipeline.train import TrainConfig
 from registry.policy import Policy
 from slipway.errors import InputError
@@ -32,6 +33,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     optimize: OptimizeConfig = field(default_factory=OptimizeConfig)
     gate: Policy = field(default_factory=Policy)
+    rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
@@ -41,6 +43,12 @@ def load_config(file: str | None = None, overrides: Mapping[str, Any] | None = N
     """The configuration of `file`, with `overrides` by dotted key (`train.epochs`) put above it."""
     tree = _read_yaml(Path(file)) if file else {}
     return _build(Config, _overridden(tree, overrides or {}), file or "the command line", "")
+
+
+def load_rollout_policy(file: str, overrides: Mapping[str, Any] | None = None) -> RolloutPolicy:
+    """The policy in a file of the section `rollout`'s keys alone, with `overrides` (`rollout.steps`) above it."""
+    tree = _overridden({"rollout": _read_yaml(Path(file))}, overrides or {})
+    return _build(RolloutPolicy, tree["rollout"], file, "")
 
 
 def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
