@@ -12,6 +12,11 @@ from slipway.errors import InputError, NotFoundError, SlipwayError, UnavailableE
 _PROBE_S = 5
 _REMEDY = "Start it, or set MLFLOW_TRACKING_URI to one that runs."
 _CREDENTIALS = re.compile(r"(\w+://)[^\s'\"]*@|(\bpassword=)[^&\s'\"]+")
+_DENIED = re.compile(r"failed with error code (401|403)\b")
+_LOGIN = {
+    "401": "the server refuses the login, or there is none. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+    "403": "the login is right, and is not permitted to do this. Ask the server's administrator for the permission.",
+}
 _BY_CODE: dict[str, type[SlipwayError]] = {
     "RESOURCE_DOES_NOT_EXIST": NotFoundError,
     "NOT_FOUND": NotFoundError,
@@ -122,6 +127,9 @@ def mlflow_errors(place: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as exc:
+        denied = _DENIED.search(str(exc))
+        if denied:
+            raise InputError(f"{without_credentials(place)}: {_LOGIN[denied[1]]}") from exc
         no_answer = str(exc).startswith("API request to") and "failed with exception" in str(exc)
         kind = UnavailableError if no_answer else _BY_CODE.get(exc.error_code, SlipwayError)
         remedy = f" {_REMEDY}" if kind is UnavailableError else ""
