@@ -3,10 +3,13 @@
 import contextlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from registry.entities import (
+    PRODUCTION,
     SERVING,
+    STAGING,
     ModelVersion,
     NewVersion,
     RegisteredModel,
@@ -19,6 +22,8 @@ from registry.mlflow_errors import without_credentials
 from registry.runs import LISTED, Runs, listing, parent_of
 from slipway.errors import NotFoundError
 from slipway.names import check_alias, check_model_name, check_version
+
+_PAGE = 20  # versions asked for at once: most of those that were changed since the last promotion
 
 __all__ = ["ModelVersion", "NewVersion", "RegisteredModel", "Registry"]
 
@@ -34,10 +39,13 @@ class Registry(Runs):
 
     def model(self, name: str) -> RegisteredModel:
         """One registered model."""
+        return self._with_stages(self._model(name))
+
+    def _model(self, name: str) -> Any:
         check_model_name(name)
         try:
             with self._translated():
-                found = self._client.get_registered_model(name)
+                return self._client.get_registered_model(name)
         except NotFoundError as exc:
             with self._translated():
                 names = [model.name for model in self._client.search_registered_models(max_results=LISTED + 1)]
@@ -45,24 +53,47 @@ class Registry(Runs):
                 f"registered model {name!r} does not exist at {without_credentials(self.tracking_uri)}; "
                 f"there is {listing(names)}. Register a run first, or pass another --name."
             ) from exc
-        return to_registered_model(found, found.latest_versions)
 
     def served_models(self, also: Collection[str] = ()) -> tuple[RegisteredModel, ...]:
         """The models with the tag `slipway.serving` = "true", and those of `also` that exist, by name."""
-        names = set()
+        found = []
         token = None
         with self._translated():
             while True:
                 page = self._client.search_registered_models(f"tags.`{SERVING}` = 'true'", page_token=token)
-                names |= {model.name for model in page}
+                found += page
                 token = page.token
                 if not token:
                     break
-        found = [self.model(name) for name in names]
-        for name in set(also) - names:
+        tagged = {model.name for model in found}
+        if not any(model.aliases for model in found):  # not every MLflow server has them in a search
+            found = [self._model(name) for name in tagged]
+        for name in set(also) - tagged:
             with contextlib.suppress(NotFoundError):
-                found.append(self.model(name))
-        return tuple(sorted(found, key=lambda model: model.name))
+                found.append(self._model(name))
+        return tuple(sorted(map(self._with_stages, found), key=lambda model: model.name))
+
+    def _with_stages(self, model: Any) -> RegisteredModel:
+        """MLflow's model as ours, however many versions are in one stage.
+
+        MLflow names the highest of them. The older UI, unless told otherwise, puts a version beside the one that is in
+        the stage, so versions that were changed as late as the highest one are asked for.
+        """
+        named = [version for version in model.latest_versions if version.current_stage in {PRODUCTION, STAGING}]
+        if not named:
+            return to_registered_model(model, ())
+        changed: list[Any] = []
+        token = None
+        with self._translated():
+            while True:
+                page = self._client.search_model_versions(
+                    f"name='{model.name}'", _PAGE, ["last_updated_timestamp DESC"], page_token=token
+                )
+                changed += page
+                token = page.token
+                last_ms = min(version.last_updated_timestamp or 0 for version in named)
+                if not token or (changed[-1].last_updated_timestamp or 0) < last_ms:
+                    return to_registered_model(model, [*named, *changed])
 
     def tag_model(self, name: str, tags: Mapping[str, str]) -> None:
         """Add or replace tags of a registered model."""
@@ -72,7 +103,7 @@ class Registry(Runs):
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """Alias to version number."""
-        return self.model(name).aliases
+        return {alias: int(number) for alias, number in self._model(name).aliases.items()}
 
     # Versions
 
@@ -92,16 +123,24 @@ class Registry(Runs):
     def versions_tagged(self, tag: str, beginning: str) -> tuple[ModelVersion, ...]:
         """Every version, of whichever model, whose value of `tag` begins so; letters and digits only. By model."""
         assert beginning.isalnum()
+        return tuple(self.version(*each) for each in self._found(f"tags.`{tag}` LIKE '{beginning}%'"))
+
+    def versions_of_run(self, run_id: str) -> tuple[tuple[str, int], ...]:
+        """Model and number of every version that was registered from a run."""
+        assert run_id.isalnum()
+        return self._found(f"run_id = '{run_id}'")
+
+    def _found(self, condition: str) -> tuple[tuple[str, int], ...]:
+        """Model and number of every version for which a search condition of MLflow's holds, by model."""
         found = []
         token = None
         with self._translated():
             while True:
-                page = self._client.search_model_versions(f"tags.`{tag}` LIKE '{beginning}%'", page_token=token)
+                page = self._client.search_model_versions(condition, page_token=token)
                 found += [(each.name, int(each.version)) for each in page]
                 token = page.token
                 if not token:
-                    break
-        return tuple(self.version(name, version) for name, version in sorted(found))
+                    return tuple(sorted(found))
 
     def version(self, name: str, version: int | str) -> ModelVersion:
         """One version by its number."""

@@ -1,13 +1,14 @@
 """Registered models and their versions, as MLflow's registry has them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 SERVING = "slipway.serving"  # tag of a registered model: "true" says that its aliases and stages decide what is served
 PRODUCTION = "Production"
 STAGING = "Staging"
+STAGE_OF = {"champion": PRODUCTION, "challenger": STAGING}  # an alias's name in MLflow's older UI
 
 _LOGGED_MODEL = re.compile(r"models:/(m-[^/@]+)$")
 
@@ -18,7 +19,9 @@ class RegisteredModel:
 
     name: str
     aliases: Mapping[str, int]
-    stages: Mapping[str, int]  # Production, Staging: the version in it; of several the one that was changed last
+    # Production, Staging: the version in it. Of several the one that came: it does not bear the stage's alias yet, and
+    # of several such it was changed last.
+    stages: Mapping[str, int]
     tags: Mapping[str, str]
 
 
@@ -66,18 +69,16 @@ def to_model_version(version: Any, aliases: Mapping[str, int]) -> ModelVersion:
     )
 
 
-def to_registered_model(model: Any, versions: Any) -> RegisteredModel:
+def to_registered_model(model: Any, versions: Iterable[Any]) -> RegisteredModel:
     """MLflow's registered model as ours, its stages read from `versions`."""
+    aliases = {alias: int(number) for alias, number in model.aliases.items()}
     stages: dict[str, int] = {}
     for version in sorted(versions, key=lambda each: (each.last_updated_timestamp or 0, int(each.version))):
-        if version.current_stage in {PRODUCTION, STAGING}:
-            stages[version.current_stage] = int(version.version)
-    return RegisteredModel(
-        name=model.name,
-        aliases={alias: int(number) for alias, number in model.aliases.items()},
-        stages=stages,
-        tags=dict(model.tags),
-    )
+        number = int(version.version)
+        for alias, stage in STAGE_OF.items():
+            if version.current_stage == stage and (stage not in stages or number != aliases.get(alias)):
+                stages[stage] = number
+    return RegisteredModel(model.name, aliases, stages, dict(model.tags))
 
 
 def logged_model_id(source: str) -> str | None:

@@ -10,14 +10,13 @@ from typing import Any, Literal
 
 from registry.client import RegisteredModel, Registry
 from registry.deployment import ROLLED_BACK
-from registry.entities import PRODUCTION, SERVING, STAGING
+from registry.entities import PRODUCTION, SERVING, STAGE_OF
 from registry.intent import last_finished_s
 from registry.lease import actor, lease
 from registry.ledger import CHALLENGER, CHAMPION, Ledger, LedgerEntry, NewEntry
 from slipway.errors import ConflictError
 
 LEASE_S = 120  # a move is some ten requests
-STAGES = {CHAMPION: PRODUCTION, CHALLENGER: STAGING}
 UI = "ui"
 UI_ACTOR = "not recorded by MLflow"
 _WAIT_S = 60  # for a move that is under way
@@ -171,7 +170,7 @@ def _unfinished_refusal(ledger: Ledger, name: str, alias: str, version: int) -> 
 def _restore(registry: Registry, model: RegisteredModel, alias: str, refusal: Refusal) -> None:
     name, version = refusal.name, refusal.version
     back_to = refusal.live if alias == CHAMPION else None
-    _leave_stage(registry, name, version, STAGES[alias])
+    _leave_stage(registry, name, version, STAGE_OF[alias])
     if back_to is not None and model.stages.get(PRODUCTION) in {None, version, back_to}:
         set_stages(registry, name, back_to, PRODUCTION)
     # The alias last: until it is back, the next pass finds the same intent and finishes this.

@@ -10,12 +10,12 @@ from typing import Literal
 
 from registry.client import Registry
 from registry.deployment import ROLLED_BACK
+from registry.entities import STAGE_OF
 from registry.gate import GateReport
 from registry.lease import lease
 from registry.ledger import CHALLENGER, CHAMPION, Ledger, LedgerEntry, NewEntry
 from registry.outcome import (
     LEASE_S,
-    STAGES,
     UI,
     UI_ACTOR,
     Move,
@@ -199,7 +199,7 @@ def _move(registry: Registry, ledger: Ledger, change: Change, alias: str) -> Led
             _record_unexplained(ledger, name, alias, recorded, current)
         registry.set_alias(name, alias, version)
         came_from = recorded if current == refused else current
-    set_stages(registry, name, version, STAGES[alias])
+    set_stages(registry, name, version, STAGE_OF[alias])
     if alias == CHAMPION:
         mark_rollback(registry, name, came_from if change.action == "rollback" else None, version, change.reason)
     if current == version and last is not None and recorded == version:
