@@ -49,6 +49,7 @@ class ShadowObservations:
     compared: of how many the first classes were compared with the answer's; disagreed: of how many they differ.
     labelled, correct: images with a true label, and those of them whose first class is that label.
     dropped: copies that were not run, since the server had no time for them.
+    latency_ms: as that of a version's own requests.
     """
 
     requests: int = 0
@@ -66,7 +67,8 @@ class VersionObservations:
     """Of one version since it became AVAILABLE, over the requests that named neither version nor label.
 
     label: the one it bears now, "" if none. requests: those that it ran; errors: of them, those that it failed.
-    latency_ms: its own run time, waiting inside the runtime included; decoding and encoding of messages is not.
+    latency_ms: of those it did not fail, its own run time: waiting and decoding of images inside the runtime are
+    included, decoding and encoding of messages are not.
     confidence: of each answer's largest probability, the mean of its rows'.
     labelled, correct: images with a true label, and those of them whose first class is that label.
     """

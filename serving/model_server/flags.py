@@ -36,6 +36,11 @@ class Flags:
     )
     model_config_file: str = _flag("", "ModelServerConfig, as text: several models, version policies, labels.")
     model_config_file_poll_wait_seconds: int = _flag(0, "Seconds between looks at that file; 0 looks once.")
+    traffic_config_file: str = _flag(
+        "",
+        "Slipway's: how requests that name no version are split between stable version and canary, as JSON; looked at "
+        "as often as --model_config_file. It may be missing.",
+    )
     allow_version_labels_for_unavailable_models: bool = _flag(
         False, "A label that is new may name a version that is not available yet."
     )

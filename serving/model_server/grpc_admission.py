@@ -8,6 +8,8 @@ import grpc
 
 from serving.model_server.admission import Admission
 from serving.model_server.errors import ServingError
+from serving.model_server.identity import NOBODY, identity_pairs
+from serving.request_ids import new_request_id
 
 _ASIDE_THREADS = 32  # for status, health, who watches it, and refusals: none of them waits for predictions
 
@@ -57,6 +59,7 @@ def _on(threads: ThreadPoolExecutor, handler: Any) -> Any:
 
 def _refusal(message: str) -> Any:
     def refuse(_requests: Iterator[Any], context: grpc.ServicerContext) -> None:
+        context.send_initial_metadata(tuple(identity_pairs(NOBODY, new_request_id(NOBODY.version, NOBODY.digest))))
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
     # To the client one call like another; to gRPC one whose request need not be received before it is answered.

@@ -2,8 +2,8 @@
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from serving.model_server.callers import GrpcCaller
 from serving.model_server.errors import ServingError
 from serving.model_server.grpc_admission import PredictionThreads, RefuseOverload
 from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.health import Health, Send
+from serving.model_server.request import Request as Prediction
 from serving.wire.classification_pb2 import ClassificationRequest
 from serving.wire.get_model_metadata_pb2 import GetModelMetadataRequest
 from serving.wire.get_model_status_pb2 import GetModelStatusRequest
@@ -113,7 +115,18 @@ def _services(api: GrpcApi, *, with_health: bool) -> dict[str, dict[str, Any]]:
 
 
 def _prediction(api: GrpcApi, method: str, call: Callable[[Request], Response], request_type: type[Request]) -> Any:
-    return _method(call, request_type, lambda request: api.metrics.request("GRPC", method, _model_name(request)))
+    def behave(request: Request, context: grpc.ServicerContext) -> Response:
+        prediction = Prediction(api.metrics, "GRPC", method, _model_name(request), GrpcCaller(context))
+        with _aborting(context):
+            try:
+                with prediction:
+                    _check_deadline(context)
+                    return call(request)
+            finally:
+                with suppress(Exception):  # what gRPC raises when the client went away
+                    context.send_initial_metadata(tuple(prediction.pairs()))
+
+    return _handler(behave, request_type)
 
 
 def _model_name(request: Any) -> str:
@@ -122,22 +135,28 @@ def _model_name(request: Any) -> str:
     return str(request.model_spec.name)
 
 
-def _method(
-    call: Callable[[Request], Response],
-    request_type: type[Request],
-    counted: Callable[[Request], AbstractContextManager[object]] = lambda _request: nullcontext(),
-) -> Any:
+def _method(call: Callable[[Request], Response], request_type: type[Request]) -> Any:
     def behave(request: Request, context: grpc.ServicerContext) -> Response:
-        try:
-            with counted(request):
-                _check_deadline(context)
-                return call(request)
-        except ServingError as error:
-            context.abort(_STATUS[error.code], error.message)
-        except Exception as error:  # noqa: BLE001  a call's failure is its own; the server goes on
-            _LOG.exception("a call failed in a way that was not foreseen")
-            context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: see the server's log.")
+        with _aborting(context):
+            _check_deadline(context)
+            return call(request)
 
+    return _handler(behave, request_type)
+
+
+@contextmanager
+def _aborting(context: grpc.ServicerContext) -> Iterator[None]:
+    """End the call as the error says that the block ends by."""
+    try:
+        yield
+    except ServingError as error:
+        context.abort(_STATUS[error.code], error.message)
+    except Exception as error:  # noqa: BLE001  a call's failure is its own; the server goes on
+        _LOG.exception("a call failed in a way that was not foreseen")
+        context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: see the server's log.")
+
+
+def _handler(behave: Callable[[Request, grpc.ServicerContext], Response], request_type: type[Request]) -> Any:
     return grpc.unary_unary_rpc_method_handler(
         behave, request_deserializer=request_type.FromString, response_serializer=_serialized
     )

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from serving.model_server.config import ModelSettings
 from serving.model_server.errors import load_failure
+from serving.model_server.identity import Identity, read_identity
 from serving.model_server.memory import give_back_memory
 from serving.model_server.runtimes import LoadVersion
 from serving.model_server.source import VersionDirectory, find_versions
+from serving.model_server.tally import Tally
 from serving.model_server.version import Lease, State, Version
 from serving.wire.status_pb2 import Code
 
@@ -211,12 +213,13 @@ class ServedModel:
             threading.Thread(target=self._load, args=(version,), name=f"load-{self.name}", daemon=True).start()
 
     def _load(self, version: Version) -> None:
-        failure, loaded = None, None
+        failure, loaded, identity = None, None, Identity()
         with self._rules.load_slots:
             started = self._rules.clock()
             try:
                 load = self._rules.platforms.get(self._settings.platform, self._rules.load)
                 loaded = load(version.directory.path)
+                identity = read_identity(version.directory.path)
             except Exception as error:  # noqa: BLE001  whatever a load raises is the version's failure, not the server's
                 failure = load_failure(error, version.directory.path)
             took_s = self._rules.clock() - started
@@ -228,7 +231,7 @@ class ServedModel:
                 if not self._is_final(version):
                     self._settle_later(self._rules.retry_interval_s)
             elif loaded is not None:
-                version.loaded, version.state = loaded, State.AVAILABLE
+                version.loaded, version.tally, version.state = loaded, Tally(identity), State.AVAILABLE
                 _LOG.info("%s/%d AVAILABLE after %.1f s: %s", self.name, version.number, took_s, loaded.variant.name)
                 self._rules.on_available(self.name, version.number)
             self._settle()

@@ -1,15 +1,10 @@
 """What predictions and loads have done: counted where it happens, within microseconds; `metrics_page` words it."""
 
-import asyncio
 import threading
-import time
 from bisect import bisect_left
 from collections.abc import Callable
-from contextvars import ContextVar, Token
-from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, TypeVar
 
-from serving.model_server.errors import ServingError
 from serving.wire.status_pb2 import Code
 
 # TensorFlow Serving's buckets, in microseconds: Buckets::Exponential(10, 1.8, 33).
@@ -87,10 +82,6 @@ class Metrics:
         self._runs: dict[RunLabels, Histogram] = {}
         self._loads: dict[LoadLabels, Histogram] = {}
 
-    def request(self, api: str, method: str, model: str) -> "Request":
-        """A prediction, to be entered when it arrives and left when it is answered; `api` is REST or GRPC."""
-        return Request(self, api, method, model)
-
     def refused(self) -> None:
         """A prediction was refused because there were too many."""
         with self._lock:
@@ -140,67 +131,6 @@ class Snapshot(NamedTuple):
     requests: dict[RequestLabels, Histogram]
     runs: dict[RunLabels, Histogram]
     loads: dict[LoadLabels, Histogram]
-
-
-class Request:
-    """One prediction, counted when its `with` block ends, by the version and the signature that came to answer it."""
-
-    __slots__ = (
-        "_api",
-        "_method",
-        "_metrics",
-        "_model",
-        "_started",
-        "_token",
-        "code",
-        "signature",
-        "variant",
-        "version",
-    )
-
-    def __init__(self, metrics: Metrics, api: str, method: str, model: str) -> None:
-        self._metrics = metrics
-        self._api, self._method, self._model = api, method, model
-        self.version = self.signature = self.variant = ""
-        self.code: Code.ValueType = Code.OK
-
-    def __enter__(self) -> Self:
-        self._metrics.arrived()
-        self._token: Token[Request | None] = _CURRENT.set(self)
-        self._started = time.perf_counter()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        took_s = time.perf_counter() - self._started
-        _CURRENT.reset(self._token)
-        if error is not None:
-            self.code = _code(error)
-        labels = RequestLabels(
-            self._model, self.version, self.signature, self.variant, self._api, self._method, self.code
-        )
-        self._metrics.answered(labels, took_s)
-
-    def ran(self, signature: str, took_s: float) -> None:
-        """The version ran that signature for this request."""
-        self.signature = signature
-        self._metrics.ran(RunLabels(self._model, self.version, signature, self.variant, self._method), took_s)
-
-
-_CURRENT: ContextVar[Request | None] = ContextVar("request", default=None)
-
-
-def current_request() -> Request | None:
-    """The prediction that this thread, or task, is at work on; None in a load, or a test."""
-    return _CURRENT.get()
-
-
-def _code(error: BaseException) -> Code.ValueType:
-    if isinstance(error, ServingError):
-        return error.code
-    # asyncio.timeout ends a REST request this way; nothing else cancels one.
-    return Code.DEADLINE_EXCEEDED if isinstance(error, asyncio.CancelledError) else Code.INTERNAL
 
 
 def _at(histograms: dict[Labels, Histogram], labels: Labels) -> Histogram:

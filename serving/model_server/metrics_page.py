@@ -11,14 +11,28 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from serving.model_config import STABLE
 from serving.model_server.metrics import Histogram, Labels, Metrics, Snapshot
 from serving.model_server.models import Models
+from serving.model_server.observer import observations
 from serving.model_server.version import State
+from serving.traffic import CANARY
 from serving.wire.status_pb2 import Code
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 # prometheus-client ends a counter's name in _total; TensorFlow Serving's have their own.
 _COUNTER_HEADING = re.compile(rb"^# (HELP|TYPE) (:tensorflow:\S+)_total ", re.MULTILINE)
+_OBSERVED = {
+    "requests": "Predictions that a version ran, of those that named neither version nor label, and copies.",
+    "errors": "Those that it failed.",
+    "labelled": "Images of theirs whose true label came.",
+    "correct": "Those whose first class was the true label.",
+}
+_SHADOW = {
+    "compared": "Images of copies whose first class was compared with the answer's.",
+    "disagreed": "Those where they differ.",
+    "dropped": "Copies that were not run for want of time.",
+}
 _STATES = ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
 
 
@@ -44,6 +58,7 @@ class _Collected(Collector):
         yield from _tensorflow_serving(now)
         yield from _slipway(now)
         yield self._versions()
+        yield from _observed(self._models)
 
     def _versions(self) -> Metric:
         family = GaugeMetricFamily(
@@ -55,6 +70,32 @@ class _Collected(Collector):
                     current = State.Name(version.state) == state
                     family.add_metric((model.name, str(version.number), state), float(current))
         return family
+
+
+def _observed(models: Models) -> Iterator[Metric]:
+    """What the split gave each AVAILABLE version, and what came of it."""
+    share = GaugeMetricFamily(
+        "slipway_traffic_share", "Share of a model's traffic, 0 to 1, by the traffic config.", labels=("model", "label")
+    )
+    by = ("model", "version", "label")
+    observed = {
+        name: CounterMetricFamily(f"slipway_observed_{name}", _OBSERVED[name], labels=(*by, "of")) for name in _OBSERVED
+    }
+    shadow = {name: CounterMetricFamily(f"slipway_shadow_{name}", _SHADOW[name], labels=by) for name in _SHADOW}
+    for model in models.served():
+        traffic = models.traffic(model.name)
+        for label, percent in ((STABLE, traffic.stable), (CANARY, traffic.canary), ("shadow", traffic.shadow)):
+            share.add_metric((model.name, label), percent / 100)
+        for seen in observations(model).versions:
+            which = (model.name, str(seen.version), seen.label)
+            for name, family in observed.items():
+                family.add_metric((*which, "answers"), getattr(seen, name))
+                family.add_metric((*which, "copies"), getattr(seen.shadow, name))
+            for name, family in shadow.items():
+                family.add_metric(which, getattr(seen.shadow, name))
+    yield share
+    yield from observed.values()
+    yield from shadow.values()
 
 
 def _tensorflow_serving(now: Snapshot) -> Iterator[Metric]:

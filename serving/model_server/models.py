@@ -1,26 +1,45 @@
 """All models of the server: the config in effect, and which version a request goes to."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
+from serving.model_server.callers import position
 from serving.model_server.config import ModelSettings
 from serving.model_server.errors import ServingError, failed_precondition, invalid_argument, not_found
 from serving.model_server.lifecycle import LoadRules, ServedModel
-from serving.model_server.version import Lease, Version
+from serving.model_server.request import Request, current_request
+from serving.model_server.version import Assigned, Lease, Version
+from serving.traffic import CANARY, Traffic
 from serving.wire.model_pb2 import ModelSpec
 from serving.wire.status_pb2 import Code
 from slipway.errors import InputError
 
 _RELOAD_TIMEOUT_S = 600.0
+_ALL_STABLE = Traffic()
+
+OnLeft = Callable[[Lease, Request, BaseException | None], None]
 
 
 class Models:
-    """The models that are served. Every method may be called from any thread."""
+    """The models that are served. Every method may be called from any thread.
 
-    def __init__(self, rules: LoadRules, default_label: str = "") -> None:
+    traffic: how a model's requests are split that name neither version nor label. on_left: told of every prediction
+    that leaves the version that it was answered by, or failed by with that error.
+    """
+
+    def __init__(
+        self,
+        rules: LoadRules,
+        default_label: str = "",
+        traffic: Callable[[str], Traffic] = lambda _model: _ALL_STABLE,
+        on_left: OnLeft = lambda _lease, _request, _error: None,
+    ) -> None:
         self._rules = rules
         self._default_label = default_label
+        self.traffic = traffic
+        self._on_left = on_left
         self._models: dict[str, ServedModel] = {}
         self._config_lock = threading.Lock()
 
@@ -64,7 +83,8 @@ class Models:
     def acquire(self, spec: ModelSpec) -> Lease:
         """A lease on the version that a request for `spec` goes to; ServingError, as TensorFlow Serving's, if none.
 
-        Without version or label: the one that bears the default label if there is one, else the highest AVAILABLE.
+        Without version or label: the canary for its share of the traffic, if it is AVAILABLE; else the one that bears
+        the default label if there is one, else the highest AVAILABLE.
         """
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
@@ -78,10 +98,14 @@ class Models:
             lease = model.acquire(spec.version.value) if model else None
             wanted = f"Specific({spec.name}, {spec.version.value})"
         else:
-            lease = model.acquire_labelled(self._default_label, or_highest=True) if model else None
+            lease = self._acquire_assigned(model) if model else None
             wanted = f"Latest({spec.name})"
         if lease is None:
             raise not_found(f"Servable not found for request: {wanted}")
+        request = current_request()
+        if request is not None:
+            request.served = lease.served
+            lease.on_left = partial(self._on_left, lease, request)
         return lease
 
     def versions(self, spec: ModelSpec) -> tuple[Version, ...]:
@@ -105,10 +129,28 @@ class Models:
         """The models that the config lists, by name."""
         return tuple(model for _, model in sorted(self._models.copy().items()) if not model.retired)
 
+    def named(self, name: str) -> ServedModel:
+        """The model of that name; ServingError NOT_FOUND if the config lists none."""
+        if not self._serves(name):
+            raise not_found(f"Could not find any versions of model {name}")
+        return self._models[name]
+
     def ready(self) -> bool:
         """Whether there are models and each has a version AVAILABLE."""
         served = self.served()
         return bool(served) and all(model.is_available() for model in served)
+
+    def _acquire_assigned(self, model: ServedModel) -> Lease | None:
+        traffic = self.traffic(model.name)
+        lease = None
+        if traffic.canary:
+            request = current_request()
+            if traffic.goes_to_canary(position(model.name, traffic, request.caller if request else None)):
+                lease = model.acquire_labelled(CANARY)
+        lease = lease or model.acquire_labelled(self._default_label, or_highest=True)
+        if lease is not None:
+            lease.assigned = Assigned(traffic.shadow, partial(model.acquire_labelled, CANARY))
+        return lease
 
     def _configure(self, settings: Iterable[ModelSettings]) -> None:
         listed = set()

@@ -22,6 +22,17 @@ _ERRORS = {
     "504": "No answer within --rest_api_timeout_in_ms.",
 }
 
+_IDENTITY = {
+    f"x-slipway-{name}": {"description": text, "schema": {"type": "string"}}
+    for name, text in {
+        "model": "The model that answered.",
+        "version": "The version that answered; 0 in an error that no version gave.",
+        "variant": "What ran it.",
+        "digest": "The sha256 of its servable's manifest, or none.",
+        "request-id": "This answer's own id, for feedback and for slipway trace.",
+    }.items()
+}
+
 
 def openapi_json() -> bytes:
     """The whole description, as JSON."""
@@ -32,6 +43,8 @@ def openapi_json() -> bytes:
             paths[f"{path}:{method}"] = {"post": _inference(method, text, named)}
         paths[path] = {"get": _description("The states of", "Status", text, named)}
         paths[f"{path}/metadata"] = {"get": _description("The signatures of", "Metadata", text, named)}
+    paths["/v1/models/{model}/observations"] = {"get": _observations()}
+    paths["/v1/feedback"] = {"post": _feedback()}
     paths["/v1/models"] = {"get": _question("Every model, with labels and versions (Slipway's own)", "Listing")}
     ready = {"200": _answer("Each model has a version AVAILABLE.", "Health"), "503": _answer("Not so.", "Health")}
     paths["/healthz"] = {"get": {"summary": "Whether the server is ready (Slipway's own)", "responses": ready}}
@@ -51,7 +64,7 @@ def _inference(method: str, text: str, names: list[str]) -> _Json:
         "summary": f"{method.capitalize()} by {text}",
         "parameters": [_reference("parameters", name) for name in names],
         "requestBody": {"required": True, "content": _content(asked)},
-        "responses": {"200": _answer("The answer.", answered)} | _errors(*_ERRORS),
+        "responses": {"200": _answer("The answer.", answered) | {"headers": _IDENTITY}} | _errors(*_ERRORS),
     }
 
 
@@ -60,6 +73,22 @@ def _description(what: str, schema: str, text: str, names: list[str]) -> _Json:
         "summary": f"{what} {'the model' if schema == 'Status' and len(names) == 1 else text}",
         "parameters": [_reference("parameters", name) for name in names],
         "responses": {"200": _answer("As the server has it.", schema)} | _errors("400", "404", "500", "504"),
+    }
+
+
+def _observations() -> _Json:
+    return {
+        "summary": "What was observed of each version since it became AVAILABLE (Slipway's own)",
+        "parameters": [_reference("parameters", "model")],
+        "responses": {"200": _answer("As the server has it.", "Observations")} | _errors("400", "404", "500", "504"),
+    }
+
+
+def _feedback() -> _Json:
+    return {
+        "summary": "Attach true labels to answered requests (Slipway's own)",
+        "requestBody": {"required": True, "content": _content("Feedback")},
+        "responses": {"200": _answer("How many were attached.", "Attached")} | _errors("400", "413", "500", "504"),
     }
 
 
@@ -103,7 +132,22 @@ def _schemas() -> _Json:
     signatures = _object({"signature_def": {"type": "object", "additionalProperties": {"type": "object"}}})
     spec = _object({"name": text, "version": text, "signature_name": text})
     values, list_ = {"type": "object", "additionalProperties": value}, {"type": "array", "items": value}
+    class_ = {"anyOf": [text, number | {"minimum": 0}]}
+    id_ = text | {"pattern": r"^[0-9]{1,19}-([0-9a-f]{12}|none)-[0-9a-f]{16}$"}
+    one = _object({"request_id": id_, "label": class_})
+    several = _object({"request_id": id_, "labels": {"type": "array", "items": class_}})
+    counts = ("version", "requests", "errors", "labelled", "correct")
+    observed = dict.fromkeys(counts, number) | {"label": text}
+    latency = _object({name: {"type": "array", "items": {"type": "number"}} for name in ("bounds", "counts")})
+    observed |= {"latency_ms": latency, "confidence": {"type": "object"}, "shadow": {"type": "object"}}
     return {
+        "Observations": _object(
+            {"server": text, "model": text, "versions": {"type": "array", "items": _object(observed)}}
+        ),
+        "Feedback": {
+            "anyOf": [one, several, _object({"feedback": {"type": "array", "items": {"anyOf": [one, several]}}})]
+        },
+        "Attached": _object({"attached": number, "unknown": {"type": "array", "items": text}}, closed=True),
         "Value": {"anyOf": [scalar, list_]},
         "Predict": {
             "oneOf": [

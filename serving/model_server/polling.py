@@ -1,4 +1,4 @@
-"""Looking, again and again, for new versions and for a changed config file."""
+"""Looking, again and again, for new versions, for a changed config file, and for a changed split of the traffic."""
 
 import logging
 import threading
@@ -8,27 +8,39 @@ from pathlib import Path
 
 from serving.model_server.config import parse_config
 from serving.model_server.models import Models
+from serving.model_server.traffic_file import TrafficFile
 from slipway.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
 
 class Poller:
-    """A thread that looks at the base paths, and at the config file, each at its own interval; 0 is not again."""
+    """A thread that looks at the base paths, and at the config files, each at its own interval; 0 is not again."""
 
     def __init__(
-        self, models: Models, versions_interval_s: float, config: Path | None, config_interval_s: float
+        self,
+        models: Models,
+        versions_interval_s: float,
+        config: Path | None,
+        config_interval_s: float,
+        traffic: TrafficFile | None = None,
     ) -> None:
         self._models = models
         self._config = config
-        self._intervals_s = (versions_interval_s, config_interval_s if config else 0.0)
+        self._traffic = traffic
+        self._intervals_s = (
+            versions_interval_s,
+            config_interval_s if config else 0.0,
+            config_interval_s if traffic else 0.0,
+        )
         self._seen = b""
         self._complaint = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
 
     def start(self) -> None:
-        """Apply the config file, if there is one, and start looking; InputError if it cannot be read as a config."""
+        """Apply the files, if there are any, and start looking; InputError if the first cannot be read as a config."""
+        self._look_at_traffic()
         if self._config is not None:
             self._apply(_read(self._config), self._config)
         self._thread.start()
@@ -39,7 +51,7 @@ class Poller:
 
     def _run(self) -> None:
         due = [time.monotonic() + interval for interval in self._intervals_s]
-        looks = (self._models.look, self._look_at_config)
+        looks = (self._models.look, self._look_at_config, self._look_at_traffic)
         active = [index for index, interval in enumerate(self._intervals_s) if interval > 0]
         while active:
             if self._stop.wait(max(0.0, min(due[index] for index in active) - time.monotonic())):
@@ -54,6 +66,10 @@ class Poller:
         data = _read(self._config)
         if data != self._seen:
             self._apply(data, self._config)
+
+    def _look_at_traffic(self) -> None:
+        if self._traffic is not None:
+            self._traffic.look()
 
     def _apply(self, data: bytes, path: Path) -> None:
         self._seen = data

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from serving.model_server.errors import ServingError, failed_precondition, invalid_argument
-from serving.model_server.metrics import current_request
+from serving.model_server.request import Run, current_request
 from serving.model_server.runtimes import Runtime
 from serving.wire.meta_graph_pb2 import SignatureDef, TensorInfo
 from serving.wire.status_pb2 import Code
@@ -52,9 +52,12 @@ def run_signature(
         return runtime.run(name, inputs, outputs)
     started = time.perf_counter()
     try:
-        return runtime.run(name, inputs, outputs)
-    finally:
-        request.ran(name, time.perf_counter() - started)
+        found = runtime.run(name, inputs, outputs)
+    except BaseException:
+        request.failed(name, time.perf_counter() - started)
+        raise
+    request.ran(Run(name, inputs, outputs, found), time.perf_counter() - started)
+    return found
 
 
 def _with_defaults(signature: SignatureDef, inputs: Mapping[str, Array]) -> Mapping[str, Array]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from serving.model_server.addresses import addresses, listen
 from serving.model_server.admission import Admission
+from serving.model_server.answered import Answered
 from serving.model_server.batch_threads import BatchThreads
 from serving.model_server.batching import batched_loader
 from serving.model_server.batching_parameters import BatchingParameters, read_batching_parameters
@@ -22,9 +23,12 @@ from serving.model_server.loading import checked_loader
 from serving.model_server.memory import bound_arenas, keep_for_good
 from serving.model_server.metrics import Metrics
 from serving.model_server.models import Models
+from serving.model_server.observer import Observer
 from serving.model_server.pace import Pace
 from serving.model_server.polling import Poller
 from serving.model_server.runtimes import RUNTIMES, LoadVersion
+from serving.model_server.shadows import Shadows
+from serving.model_server.traffic_file import TrafficFile
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,24 +46,28 @@ def serve(flags: Flags) -> None:
     _set_tensorflow_threads(flags)
     metrics = Metrics(lambda name: any(model.name == name for model in models.served()))
     admission = Admission(flags.overload_wait_ms / 1000, metrics.refused)
-    models = _models(flags, metrics, Pace(lambda: admission.in_flight))
+    traffic = TrafficFile(Path(flags.traffic_config_file) if flags.traffic_config_file else None)
+    answered = Answered()
+    observer = Observer(answered, Shadows(answered, lambda: admission.in_flight))
+    rules = _load_rules(flags, metrics, Pace(lambda: admission.in_flight))
+    models = Models(rules, flags.default_label, traffic.of, observer.left)
     # Whoever connects from now on is answered, if only when all is there.
     rest_socket = listen(flags.host, flags.rest_api_port) if flags.rest_api_port else None
-    _poller(flags, models).start()
+    _poller(flags, models, traffic).start()
     # Imported beside the first load, which is what a start waits for.
     from serving.model_server.ports import Ports
 
     keep_for_good("server")
-    ports = Ports(flags, files, models, metrics, admission)
+    ports = Ports(flags, files, models, metrics, admission, answered)
     _LOG.info("listening on %s", addresses(flags))
     ports.run(rest_socket)
     _LOG.info("stopped")
 
 
-def _models(flags: Flags, metrics: Metrics, pace: Pace) -> Models:
+def _load_rules(flags: Flags, metrics: Metrics, pace: Pace) -> LoadRules:
     batched = _batching(flags, metrics)
     choose = Chooser(flags.runtime, flags.variant, flags.prefer_tflite_model, flags.graph_tags)
-    rules = LoadRules(
+    return LoadRules(
         batched(checked_loader(choose, warmup=flags.warmup_runs, pace=pace)),
         {
             row.platform: batched(checked_loader(whole_directory(runtime), warmup=flags.warmup_runs, pace=pace))
@@ -74,7 +82,6 @@ def _models(flags: Flags, metrics: Metrics, pace: Pace) -> Models:
         load_slots=_slots(flags.num_load_threads),
         unload_slots=_slots(flags.num_unload_threads),
     )
-    return Models(rules, flags.default_label)
 
 
 def _batching(flags: Flags, metrics: Metrics) -> Callable[[LoadVersion], LoadVersion]:
@@ -88,12 +95,12 @@ def _batching(flags: Flags, metrics: Metrics) -> Callable[[LoadVersion], LoadVer
     return lambda load: batched_loader(load, parameters, threads, per_model=per_model, on_batch=metrics.batch)
 
 
-def _poller(flags: Flags, models: Models) -> Poller:
-    if flags.model_config_file:
-        config, config_interval_s = Path(flags.model_config_file), flags.model_config_file_poll_wait_seconds
-        return Poller(models, flags.file_system_poll_wait_seconds, config, config_interval_s)
-    models.configure([ModelSettings(flags.model_name, Path(flags.model_base_path).absolute())])
-    return Poller(models, flags.file_system_poll_wait_seconds, None, 0)
+def _poller(flags: Flags, models: Models, traffic: TrafficFile) -> Poller:
+    config = Path(flags.model_config_file) if flags.model_config_file else None
+    if config is None:
+        models.configure([ModelSettings(flags.model_name, Path(flags.model_base_path).absolute())])
+    config_interval_s = flags.model_config_file_poll_wait_seconds
+    return Poller(models, flags.file_system_poll_wait_seconds, config, config_interval_s, traffic)
 
 
 def _set_tensorflow_threads(flags: Flags) -> None:

@@ -1,14 +1,16 @@
 """One version of a model, and the lease that keeps it loaded while a request uses it."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from serving.model_server.errors import ServingError
-from serving.model_server.metrics import current_request
+from serving.model_server.identity import Served
 from serving.model_server.runtimes import Loaded, Runtime, Variant
 from serving.model_server.source import VersionDirectory
+from serving.model_server.tally import Tally
 from serving.wire.get_model_status_pb2 import ModelVersionStatus
 from serving.wire.status_pb2 import Code
 
@@ -17,7 +19,10 @@ State = ModelVersionStatus.State
 
 @dataclass
 class Version:
-    """Guarded by its model's lock. `uses` counts the leases; what was loaded is there from AVAILABLE to UNLOADING."""
+    """Guarded by its model's lock. `uses` counts the leases; what was loaded is there from AVAILABLE to UNLOADING.
+
+    tally: what is observed of it from AVAILABLE on.
+    """
 
     number: int
     directory: VersionDirectory
@@ -26,6 +31,7 @@ class Version:
     failures: int = 0
     failed_at: float = 0.0
     loaded: Loaded | None = None
+    tally: Tally = field(default_factory=Tally)
     uses: int = 0
     faults: list[ServingError] = field(default_factory=list)  # found while AVAILABLE, in none of its answers
 
@@ -45,9 +51,23 @@ class Version:
         return status
 
 
+class Assigned(NamedTuple):
+    """How a request that named neither version nor label may be shadowed.
+
+    shadow: percent of such requests of which the canary is sent a copy. canary: a lease on it, None if there is none.
+    """
+
+    shadow: float
+    canary: "Callable[[], Lease | None]"
+
+
 @dataclass
 class Lease:
-    """The right to run a version until the `with` block ends; the version stays loaded so long."""
+    """The right to run a version until the `with` block ends; the version stays loaded so long.
+
+    assigned: set for a request that named neither version nor label. on_left: called at the end, with the error that
+    the block ends by, if any.
+    """
 
     model: str
     number: int
@@ -55,6 +75,8 @@ class Lease:
     variant: Variant
     _version: Version
     _changed: threading.Condition = field(repr=False)
+    assigned: Assigned | None = None
+    on_left: Callable[[BaseException | None], None] | None = None
 
     @classmethod
     def take(cls, model: str, version: Version, changed: threading.Condition) -> "Lease":
@@ -63,10 +85,17 @@ class Lease:
         version.uses += 1
         return cls(model, version.number, version.loaded.runtime, version.loaded.variant, version, changed)
 
+    @property
+    def tally(self) -> Tally:
+        """What is observed of the version."""
+        return self._version.tally
+
+    @property
+    def served(self) -> Served:
+        """What answers say of it."""
+        return Served(self.model, self.number, self.variant.name, self.tally.identity.digest)
+
     def __enter__(self) -> Self:
-        request = current_request()
-        if request is not None:
-            request.version, request.variant = str(self.number), self.variant.name
         return self
 
     def __exit__(
@@ -76,3 +105,5 @@ class Lease:
             self._version.uses -= 1
             if not self._version.uses and self._version.state == State.UNLOADING:
                 self._changed.notify_all()
+        if self.on_left is not None:
+            self.on_left(error)

@@ -3,12 +3,16 @@
 import sys
 
 from serving.targets import Addresses, Command, ServeSpec, tensorflow_serving
+from serving.traffic import TRAFFIC_FILE
 
 _LIVE = "stable"
 
 
 class Embedded:
-    """Serves the version labelled `stable` in `<base>/labels.config`, and follows that file while it runs."""
+    """Serves the version labelled `stable` in `<base>/labels.config`, and follows that file while it runs.
+
+    What goes to the canary instead is in `<base>/traffic.json`, which it follows, too.
+    """
 
     def command(self, spec: ServeSpec) -> Command:
         """See Target."""
@@ -22,6 +26,7 @@ class Embedded:
                 f"--rest_api_port={spec.rest_port}",
                 f"--model_config_file={tensorflow_serving.config_file(spec, 'labels.config')}",
                 "--model_config_file_poll_wait_seconds=1",
+                f"--traffic_config_file={spec.base.absolute() / TRAFFIC_FILE}",
                 f"--default_label={_LIVE}",
                 *spec.extra_args,
             )

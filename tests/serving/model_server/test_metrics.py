@@ -20,6 +20,7 @@ from serving.model_server.metrics import LATENCY_BOUNDS_US, Metrics
 from serving.model_server.metrics_page import CONTENT_TYPE, metrics_page
 from serving.model_server.models import Models
 from serving.model_server.monitoring import metrics_path
+from serving.model_server.request import Request, Run
 from serving.model_server.rest import RestApi
 from serving.model_server.rest_doors import with_cors, with_page
 from serving.wire.predict_pb2 import PredictRequest, PredictResponse
@@ -216,9 +217,8 @@ def test_counting_from_many_threads_loses_nothing():
 
     def work():
         for _ in range(500):
-            with metrics.request("GRPC", "Predict", "m") as request:
-                request.version = "1"
-                request.ran("serving_default", 0.001)
+            with Request(metrics, "GRPC", "Predict", "m") as request:
+                request.ran(Run("serving_default", {}, (), {}), 0.001)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

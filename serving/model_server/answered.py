@@ -1,0 +1,121 @@
+"""The last answers, by their request ids: what was predicted, until somebody says what was to be."""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from serving.model_server.errors import invalid_argument
+from serving.model_server.tally import Tally
+
+Truth = tuple[str | int, ...]
+_MOST = 100_000
+_FEW = 5  # names of classes in an error
+
+
+class Feedback(NamedTuple):
+    """The true class of each image of an answered request, by name or by id."""
+
+    request_id: str
+    truth: Truth
+
+
+class _Answer:
+    """`tally` counts the answering version's labels; `shadow` that of one that ran a copy."""
+
+    __slots__ = ("classes", "counted", "shadow", "shadow_classes", "tally", "truth")
+
+    def __init__(self, tally: Tally, classes: tuple[int, ...], *, counted: bool) -> None:
+        self.tally = tally
+        self.classes = classes
+        self.counted = counted
+        self.shadow: Tally | None = None
+        self.shadow_classes: tuple[int, ...] = ()
+        self.truth: Truth = ()
+
+
+class Answered:
+    """Remembers the last `most` answers. Every method may be called from any thread."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._answers: dict[str, _Answer] = {}
+        self._order: deque[str] = deque()
+
+    def remember(self, request_id: str, tally: Tally, classes: tuple[int, ...], *, counted: bool) -> None:
+        """The version with that tally answered; `counted`: whether labels that come count as observations of it."""
+        answer = _Answer(tally, classes, counted=counted)
+        with self._lock:
+            self._answers[request_id] = answer
+            self._order.append(request_id)
+            if len(self._order) > self._most:
+                del self._answers[self._order.popleft()]
+
+    def shadowed(self, request_id: str, tally: Tally, classes: tuple[int, ...]) -> None:
+        """The version with that tally ran a copy of an answered request."""
+        with self._lock:
+            answer = self._answers.get(request_id)
+            if answer is not None and len(classes) == len(answer.classes):
+                answer.shadow, answer.shadow_classes = tally, classes
+                _count_shadow(answer, 1)
+
+    def attach(self, feedback: Sequence[Feedback]) -> tuple[int, list[str]]:
+        """Count true labels; a later one for the same id takes the earlier one's place.
+
+        Returns how many ids got theirs, and the ids that are not remembered. ServingError INVALID_ARGUMENT, and nothing
+        is counted, for a label that the version does not have, or another number of labels than of images.
+        """
+        with self._lock:
+            found = [(item, self._answers.get(item.request_id)) for item in feedback]
+        known = [(item, answer) for item, answer in found if answer is not None]
+        for item, answer in known:
+            _check(item, answer)
+        for item, answer in known:
+            with self._lock:  # taken anew for each: predictions wait for it
+                _count(answer, -1)
+                answer.truth = item.truth
+                _count(answer, 1)
+        return len(known), [item.request_id for item, answer in found if answer is None]
+
+
+def _count(answer: _Answer, sign: int) -> None:
+    if answer.truth and answer.counted:
+        answer.tally.labelled(sign * len(answer.truth), sign * _correct(answer.tally, answer.classes, answer.truth))
+    _count_shadow(answer, sign)
+
+
+def _count_shadow(answer: _Answer, sign: int) -> None:
+    if answer.truth and answer.shadow is not None:
+        correct = _correct(answer.shadow, answer.shadow_classes, answer.truth)
+        answer.shadow.labelled(sign * len(answer.truth), sign * correct, shadow=True)
+
+
+def _correct(tally: Tally, classes: tuple[int, ...], truth: Truth) -> int:
+    return sum(_class_id(tally, label) == found for label, found in zip(truth, classes, strict=True))
+
+
+def _class_id(tally: Tally, label: str | int) -> int | None:
+    return label if isinstance(label, int) else tally.identity.classes.get(label)
+
+
+def _check(item: Feedback, answer: _Answer) -> None:
+    if len(item.truth) != len(answer.classes):
+        raise invalid_argument(
+            f"request id {item.request_id}: {len(item.truth)} labels for {len(answer.classes)} images. "
+            "Send a label for each image, in order."
+        )
+    labels = answer.tally.identity.labels
+    for label in item.truth:
+        class_id = _class_id(answer.tally, label)
+        if not labels and class_id is None:
+            raise invalid_argument(
+                f"request id {item.request_id}: label {label!r:.80}, and the version has no names of classes. "
+                "Send the class's id."
+            )
+        if labels and (class_id is None or class_id >= len(labels)):
+            few = ", ".join(repr(name) for name in labels[:_FEW])
+            raise invalid_argument(
+                f"request id {item.request_id}: label {label!r:.80} is unknown; expected one of the version's "
+                f"{len(labels)} classes, as {few}, or a class's id from 0 to {len(labels) - 1}."
+            )

@@ -1,0 +1,68 @@
+"""What is observed of a request when it leaves the version that answered it."""
+
+import random
+from secrets import token_hex
+
+from serving.model_config import STABLE
+from serving.model_server.answered import Answered
+from serving.model_server.errors import ServingError
+from serving.model_server.lifecycle import ServedModel
+from serving.model_server.request import Request
+from serving.model_server.shadows import Copy, Shadows
+from serving.model_server.tally import confidence_of, first_classes
+from serving.model_server.version import Lease, State
+from serving.observations import Observations
+from serving.traffic import CANARY
+from serving.wire.status_pb2 import Code
+
+_SERVER = token_hex(8)
+
+
+class Observer:
+    """Counts, remembers and copies. Every method may be called from any thread."""
+
+    def __init__(self, answered: Answered, shadows: Shadows) -> None:
+        self._answered = answered
+        self._shadows = shadows
+
+    def left(self, lease: Lease, request: Request, error: BaseException | None) -> None:
+        """A request leaves a version; called by the thread that ran it, before the answer is sent.
+
+        Requests that named a version or a label are remembered for feedback, and not counted: what they are was not
+        left to chance.
+        """
+        if error is not None:
+            if lease.assigned is not None and (request.run_failed or _is_internal(error)):
+                lease.tally.failed()
+            return
+        outputs = request.runs[-1].found if request.runs else {}
+        classes = first_classes(outputs)
+        if classes:
+            self._answered.remember(request.id, lease.tally, classes, counted=lease.assigned is not None)
+        if lease.assigned is not None:
+            lease.tally.answered(request.run_s, confidence_of(outputs))
+            if lease.assigned.shadow and random.random() * 100 < lease.assigned.shadow:
+                self._shadows.offer(Copy(request.id, lease.number, request.runs, classes, lease.assigned.canary))
+
+
+def observations(model: ServedModel) -> Observations:
+    """What was observed of each AVAILABLE version of a model, highest first."""
+    return Observations(
+        _SERVER,
+        model.name,
+        tuple(
+            version.tally.snapshot(version.number, _label(model, version.number))
+            for version in model.versions()
+            if version.state == State.AVAILABLE
+        ),
+    )
+
+
+def _label(model: ServedModel, number: int) -> str:
+    """The label that a version bears: `stable` or `canary` if it bears several."""
+    borne = [label for label, labelled in sorted(model.labels.items()) if labelled == number]
+    return next((label for label in (STABLE, CANARY) if label in borne), borne[0] if borne else "")
+
+
+def _is_internal(error: BaseException) -> bool:
+    return not isinstance(error, ServingError) or error.code == Code.INTERNAL
