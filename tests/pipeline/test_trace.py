@@ -1,12 +1,16 @@
 """`slipway trace`: from an answer's id, or a version's number, back to everything that led to it."""
 
+import http.client
+import json
 import re
 
 import pytest
 
-from serving.request_ids import new_request_id
+from serving.request_ids import new_request_id, parse_request_id
 from tests.pipeline.lifecycle_world import json_of
 from tests.pipeline.registered_world import COMMIT
+from tests.serving.model_server.processes import model_server
+from tests.serving.model_server.servables import SIZE
 
 
 def digest_of(version):
@@ -50,6 +54,30 @@ def test_people_read_the_same_as_lines_and_tables(registered, monkeypatch):
     assert re.search(r"^accuracy +0.9 +at least 0.8 +pass$", done.out, re.MULTILINE)
     assert re.search(r"^onnx-fp32 ", done.out, re.MULTILINE)
     assert digest_of(version) in done.out
+
+
+def test_a_real_servers_answer_can_be_traced(registered, monkeypatch, tmp_path):
+    """The id in the header of a prediction, not one made by hand."""
+    version = registered.version()
+    assert registered.call(monkeypatch, "export", "--name", "digits", "--version", 1).code == 0
+    flags = (f"--model_base_path={registered.base / 'digits'}", "--model_name=digits", "--runtime=onnxruntime")
+    with model_server(tmp_path / "log", *flags) as server:
+        server.wait_ready()
+        asked = request_id(server)
+    assert parse_request_id(asked).version == 1
+    found = json_of(trace(registered, monkeypatch, asked, "--name", "digits", "--json"))
+    assert found["servable"]["digest"] == digest_of(version)
+
+
+def request_id(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=30)
+    pixels = [[[0, 0, 0]] * SIZE[1]] * SIZE[0]
+    connection.request("POST", "/v1/models/digits:predict", json.dumps({"instances": [pixels]}))
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    assert response.status == 200, body
+    return response.headers["x-slipway-request-id"]
 
 
 def test_an_id_of_another_model_is_found_by_its_digest(registered, monkeypatch):
