@@ -15,6 +15,7 @@ import uvicorn
 
 from serving.model_server.addresses import bracketed
 from serving.model_server.admission import Admission
+from serving.model_server.answered import Answered
 from serving.model_server.door_files import DoorFiles
 from serving.model_server.flags import Flags
 from serving.model_server.grpc_api import GrpcApi
@@ -40,11 +41,13 @@ class _RestServer(uvicorn.Server):
 class Ports:
     """The doors of one server. UnavailableError for a gRPC port in use."""
 
-    def __init__(self, flags: Flags, files: DoorFiles, models: Models, metrics: Metrics, admission: Admission) -> None:
+    def __init__(
+        self, flags: Flags, files: DoorFiles, models: Models, metrics: Metrics, admission: Admission, answered: Answered
+    ) -> None:
         self._flags = flags
         self._draining = threading.Event()
         self._grpc = _grpc_server(flags, files, _grpc_api(flags, models, metrics, self._draining, admission))
-        app = _rest_app(flags, models, metrics, self._draining, admission)
+        app = _rest_app(flags, models, metrics, self._draining, admission, answered)
         if files.metrics is not None:
             app = _with_metrics(app, files.metrics, metrics, models)
         self._rest = _rest_server(flags, with_cors(app) if flags.rest_api_enable_cors_support else app)
@@ -87,7 +90,14 @@ def _grpc_api(
     )
 
 
-def _rest_app(flags: Flags, models: Models, metrics: Metrics, draining: threading.Event, admission: Admission) -> App:
+def _rest_app(
+    flags: Flags,
+    models: Models,
+    metrics: Metrics,
+    draining: threading.Event,
+    admission: Admission,
+    answered: Answered,
+) -> App:
     return RestApi(
         models,
         ThreadPoolExecutor(_thread_count(flags.rest_api_num_threads), thread_name_prefix="rest"),
@@ -97,6 +107,7 @@ def _rest_app(flags: Flags, models: Models, metrics: Metrics, draining: threadin
         check_method_names=flags.enable_signature_method_name_check,
         metrics=metrics,
         admission=admission,
+        answered=answered,
     )
 
 
