@@ -17,6 +17,14 @@ def template_store(tmp_path_factory):
     return folder / "mlflow.db"
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+def database(request, tmp_path):
+    """The address of an empty database: SQLite's, and among the integration tests PostgreSQL's."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql").create_database()
+    return f"sqlite:///{tmp_path}/slipway.db"
+
+
 class World:
     """A registry with its experiment, and short ways to put runs and versions into it."""
 

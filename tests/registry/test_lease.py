@@ -22,8 +22,8 @@ def clock():
 
 
 @pytest.fixture
-def ledger(tmp_path, clock):
-    return Ledger(f"sqlite:///{tmp_path}/slipway.db", clock)
+def ledger(database, clock):
+    return Ledger(database, clock)
 
 
 def test_a_lease_that_is_held_is_refused_naming_holder_host_process_and_time(ledger, monkeypatch):
@@ -70,8 +70,8 @@ def _take_and_die(url):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_the_lease_of_a_killed_process_is_free_at_once(ledger):
-    child = multiprocessing.get_context("spawn").Process(target=_take_and_die, args=(str(ledger.engine.url),))
+def test_the_lease_of_a_killed_process_is_free_at_once(database, ledger):
+    child = multiprocessing.get_context("spawn").Process(target=_take_and_die, args=(database,))
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL

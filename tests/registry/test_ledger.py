@@ -11,9 +11,9 @@ from tests.registry.tampering import tamper
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def ledger(database):
     times = iter(range(1_800_000_000, 1_900_000_000))
-    return Ledger(f"sqlite:///{tmp_path}/slipway.db", clock=lambda: float(next(times)))
+    return Ledger(database, clock=lambda: float(next(times)))
 
 
 def move(ledger, action, version, before, **changes):
@@ -59,12 +59,11 @@ def test_a_removed_entry_breaks_the_chain_and_is_named(ledger):
         ledger.verify_chain()
 
 
-def test_writers_at_once_all_get_a_place_in_one_chain(tmp_path):
-    url = f"sqlite:///{tmp_path}/slipway.db"
+def test_writers_at_once_all_get_a_place_in_one_chain(database):
     start = threading.Barrier(8)
 
     def write(version):
-        ledger = Ledger(url)
+        ledger = Ledger(database)
         start.wait()
         for _ in range(5):
             move(ledger, "promote", version, None)
@@ -74,7 +73,7 @@ def test_writers_at_once_all_get_a_place_in_one_chain(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    ledger = Ledger(url)
+    ledger = Ledger(database)
     assert ledger.verify_chain() == 40
     assert sorted(entry.to_version for entry in ledger.entries("digits")) == sorted(list(range(1, 9)) * 5)
 
