@@ -12,13 +12,15 @@ from serving.model_server.predict import predict
 from serving.model_server.runtimes import Loaded, LoadVersion, Refined, Runtime, Variant
 from serving.model_server.sealed_files import SealedFiles
 from serving.model_server.warmup import warm_up
-from serving.servable.golden import check_golden, load_golden, with_answers
+from serving.servable.golden import EVERYTHING, Asked, check_golden, load_golden, with_answers
 from serving.servable.layout import GOLDEN, MANIFEST, REFERENCE_VARIANT, published_path, variant_path
-from serving.servable.manifest import Manifest
 from slipway.errors import IntegrityError
 
 _GOLDEN_BATCH = 8
 _GOLDEN_AT_ONCE = 32
+# A picture's file goes through all that its pixels go through, if one network answers both: a few of these, then.
+_FILES_FIRST = Asked(pixels=slice(4))
+_REST = Asked(pixels=slice(4, None), encoded=slice(0))
 _AT_ONCE = Pace()
 _LOG = logging.getLogger(__name__)
 
@@ -80,16 +82,25 @@ class _Trial:
             paced = PacedRuntime(runtime, self.pace)
             if self._warms_up:
                 warm_up(paced, self.directory, self.warmup)
-            self._ask_golden(paced, _GOLDEN_AT_ONCE if self._one_by_one else _GOLDEN_BATCH)
+            if self._one_by_one:
+                self._ask_golden(paced, _GOLDEN_AT_ONCE, _FILES_FIRST)
+            else:
+                self._ask_golden(paced, _GOLDEN_BATCH, EVERYTHING)
         except BaseException:
             runtime.close()
             raise
         return runtime
 
     def later(self, runtime: Runtime) -> tuple[Callable[[], None], ...]:
-        """What is left to do once it takes traffic."""
-        refined = (partial(self._refine, runtime),) if isinstance(runtime, Refined) else ()
-        return (*refined, self.files.verify_rest) if self.files is not None else refined
+        """What is left to do once it takes traffic: each in its turn, with rests while there are requests."""
+        left: list[Callable[[], None]] = []
+        if self._one_by_one:
+            left.append(partial(self._ask_golden, PacedRuntime(runtime, self.pace), 1, _REST))
+        if isinstance(runtime, Refined):
+            left.append(partial(self._refine, runtime))
+        if self.files is not None:
+            left.append(self.files.verify_rest)
+        return tuple(left)
 
     @property
     def _one_by_one(self) -> bool:
@@ -103,23 +114,21 @@ class _Trial:
 
     def _refine(self, runtime: Refined) -> None:
         with self.pace.kept():
-            runtime.refine(lambda form: self._ask_golden(PacedRuntime(form, self.pace), 1))
+            runtime.refine(lambda form: self._ask_golden(PacedRuntime(form, self.pace), 1, _FILES_FIRST))
 
-    def _ask_golden(self, runtime: PacedRuntime, batch_size: int) -> None:
-        if self.files is not None:
-            # A batch would keep every core from requests.
-            batch_size = 1 if self.pace.is_busy() else batch_size
-            _check_golden(runtime, self.directory, self.files.manifest, self.candidate.name, batch_size)
-
-
-def _check_golden(runtime: Runtime, version_directory: Path, manifest: Manifest, variant: str, batch_size: int) -> None:
-    golden = load_golden(version_directory / published_path(GOLDEN))
-    if variant != REFERENCE_VARIANT:
-        golden = with_answers(golden, version_directory / published_path(variant_path(variant)))
-    tolerance = manifest.variants[variant].tolerance
-    report = check_golden(golden, partial(predict, runtime), tolerance, batch_size)
-    if not report.passed:
-        raise IntegrityError(
-            f"{version_directory}: its golden requests are not answered as when it was built: {report.summary()}. "
-            "Serve another version, or build this one again."
-        )
+    def _ask_golden(self, runtime: PacedRuntime, batch_size: int, asked: Asked) -> None:
+        if self.files is None:
+            return
+        golden = load_golden(self.directory / published_path(GOLDEN))
+        name, manifest = self.candidate.name, self.files.manifest
+        if name != REFERENCE_VARIANT:
+            golden = with_answers(golden, self.directory / published_path(variant_path(name)))
+        # A batch would keep every core from requests.
+        batch_size = 1 if self.pace.is_busy() else batch_size
+        tolerance = manifest.variants[name].tolerance
+        report = check_golden(golden, partial(predict, runtime), tolerance, batch_size, asked=asked)
+        if not report.passed:
+            raise IntegrityError(
+                f"{self.directory}: its golden requests are not answered as when it was built: {report.summary()}. "
+                "Serve another version, or build this one again."
+            )

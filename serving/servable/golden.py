@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -148,10 +148,25 @@ class GoldenReport:
         )
 
 
+class Asked(NamedTuple):
+    """Which golden requests: of the pictures as pixels, and of the same ones as files."""
+
+    pixels: slice = slice(None)
+    encoded: slice = slice(None)
+
+
+EVERYTHING = Asked()
+
+
 def check_golden(
-    golden: GoldenRequests, predict: Predict, tolerance: float, batch_size: int = 8, in_flight: int = 1
+    golden: GoldenRequests,
+    predict: Predict,
+    tolerance: float,
+    batch_size: int = 8,
+    in_flight: int = 1,
+    asked: Asked = EVERYTHING,
 ) -> GoldenReport:
-    """Ask every golden request through both signatures, `batch_size` at a time, and compare the answers.
+    """Ask golden requests through both signatures, `batch_size` at a time, and compare the answers.
 
     in_flight: batches that are asked at once, by threads of their own; 1 asks in this thread.
     IntegrityError if an answer lacks an output or has another shape than expected.
@@ -161,24 +176,25 @@ def check_golden(
         ask: Callable[..., Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[Any]]]] = map
         if in_flight > 1:
             ask = stack.enter_context(ThreadPoolExecutor(in_flight, "golden")).map
-        batches = list(_batches(golden, batch_size))
+        batches = list(_batches(golden, batch_size, asked))
         answers = ask(lambda batch: _answer(predict, *batch), batches)
         for (_, _, expected), (output, class_id) in zip(batches, answers, strict=True):
             # np.maximum, unlike max, keeps a NaN
             largest_difference = float(np.maximum(largest_difference, np.abs(output - expected).max()))
             disagreements += int((~_agrees(output, class_id, expected)).sum())
-    return GoldenReport(2 * len(golden.encoded), largest_difference, disagreements, tolerance)
+    return GoldenReport(sum(len(expected) for *_, expected in batches), largest_difference, disagreements, tolerance)
 
 
 def _batches(
-    golden: GoldenRequests, batch_size: int
+    golden: GoldenRequests, batch_size: int, asked: Asked
 ) -> Iterator[tuple[str, Mapping[str, npt.NDArray[Any]], npt.NDArray[np.float32]]]:
     """Signature, inputs and expected probabilities of each request."""
     encoded = np.empty(len(golden.encoded), object)
     encoded[:] = golden.encoded
+    pixels = golden.pixels[asked.pixels].astype(np.float32)
     for signature, name, requests, expected in (
-        ("serving_default", "input", golden.pixels.astype(np.float32), golden.pixels_output),
-        ("serving_bytes", "image_bytes", encoded, golden.encoded_output),
+        ("serving_default", "input", pixels, golden.pixels_output[asked.pixels]),
+        ("serving_bytes", "image_bytes", encoded[asked.encoded], golden.encoded_output[asked.encoded]),
     ):
         for start in range(0, len(requests), batch_size):
             batch = slice(start, start + batch_size)
