@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib import metadata
 from typing import NoReturn
 
 import click
@@ -42,15 +41,16 @@ def _leave(exit_code: int) -> NoReturn:
 
 def version_text() -> str:
     """What --version prints: this server, and the engines that are installed; none of them is imported."""
-    installed = {name: _installed(name) for name in ("slipway", *_ENGINES)}
+    from importlib import metadata
+
+    def version(name: str) -> str:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return ""
+
+    installed = {name: version(name) for name in ("slipway", *_ENGINES)}
     return "\n".join(f"{name} {version}" for name, version in installed.items() if version)
-
-
-def _installed(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
-import grpc
-
 from serving.traffic import Traffic, position_of
+
+if TYPE_CHECKING:
+    import grpc
 
 
 class Caller(Protocol):
@@ -44,7 +45,7 @@ class GrpcCaller:
 
     __slots__ = ("_context",)
 
-    def __init__(self, context: grpc.ServicerContext) -> None:
+    def __init__(self, context: "grpc.ServicerContext") -> None:
         self._context = context
 
     def header(self, name: str) -> str:
