@@ -106,6 +106,11 @@ class StepRun:
         if path in self.artifacts(parent):
             get_artifact_repository(self._run().info.artifact_uri).delete_artifacts(path)
 
+    def end(self, status: str) -> None:
+        """End a run that `kept_run` began: FINISHED, FAILED or KILLED."""
+        with mlflow_errors(self._place):
+            self._client.set_terminated(self.run_id, status)
+
     def _run(self) -> Any:
         with mlflow_errors(self._place):
             return self._client.get_run(self.run_id)
@@ -116,6 +121,20 @@ def open_run(run_id: str) -> StepRun:
     run = StepRun(run_id)
     run.latest_metrics()
     return run
+
+
+def kept_run(name: str, experiment: str, tag: tuple[str, str]) -> StepRun:
+    """The run with that tag (key and value), begun if there is none; it outlives this process until it is ended."""
+    import mlflow
+
+    check_tracking()
+    key, value = tag
+    client = mlflow.MlflowClient()
+    with mlflow_errors(f"run {name}"):
+        experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID") or mlflow.set_experiment(experiment).experiment_id
+        present = client.search_runs([experiment_id], f"tags.`{key}` = '{value}'", max_results=1)
+        run = present[0] if present else client.create_run(experiment_id, run_name=name, tags={key: value})
+    return StepRun(run.info.run_id)
 
 
 @contextlib.contextmanager

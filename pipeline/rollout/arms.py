@@ -1,7 +1,7 @@
 """What the servers saw of the two versions since the last look, whatever servers came, went or began anew."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from serving.observations import LATENCY_BOUNDS_MS, Moments, Observations, VersionObservations
@@ -35,9 +35,15 @@ class Arm:
         return _combined(self, other, 1)
 
     def since(self, earlier: "Arm") -> "Arm | None":
-        """What came since `earlier`; None if the counts began anew in between."""
-        shrunk = any(getattr(self, name) < getattr(earlier, name) for name in _COUNTS)
-        return None if shrunk or self.confidence.count < earlier.confidence.count else _combined(self, earlier, -1)
+        """What came since `earlier`; None if the counts began anew in between.
+
+        Labels may be taken back, or be corrected; what they were before is not undone.
+        """
+        if any(getattr(self, name) < getattr(earlier, name) for name in ("requests", "errors", "compared")):
+            return None
+        came = _combined(self, earlier, -1)
+        labelled = max(came.labelled, 0)
+        return replace(came, labelled=labelled, correct=min(max(came.correct, 0), labelled))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, for `arm_from`."""

@@ -35,11 +35,15 @@ _MISSING = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """A look's verdict, why, a line a measure, and the progress to judge the next look with."""
+    """A look's verdict, why, a line a measure, and the progress to judge the next look with.
+
+    answered: the candidate's requests in the step that was judged.
+    """
 
     verdict: Verdict
     reason: str
     lines: tuple[MeasureLine, ...]
+    answered: int
     progress: Progress
 
 
@@ -62,9 +66,8 @@ def judge(policy: RolloutPolicy, progress: Progress, look: Look, elapsed_s: floa
         *(_holding_line(policy, measure, now) for measure in policy.holding),
     )
     verdict, reason = _verdict(policy, now, lines, elapsed_s)
-    if verdict == "advance":
-        now = dataclasses.replace(now, step=now.step + 1, answered=0)
-    return Judgement(verdict, reason, lines, now)
+    following = dataclasses.replace(now, step=now.step + 1, answered=0) if verdict == "advance" else now
+    return Judgement(verdict, reason, lines, now.answered, following)
 
 
 def _verdict(

@@ -1,6 +1,7 @@
 """What a look came to: a line a measure, and the verdict with its reason."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -55,7 +56,11 @@ class MeasureLine:
 
 @dataclass(frozen=True)
 class RolloutReport:
-    """One look at one rollout. `step` and `steps` are texts as 25 %; `answered` are the candidate's in this step."""
+    """One look at one rollout.
+
+    step, steps: texts, as 25 %. share: percent of the traffic that the candidate answers in this step. answered: its
+    requests in this step, of `least`. notes: what else is to be said, such as of servers that did not answer.
+    """
 
     name: str
     version: int
@@ -63,12 +68,14 @@ class RolloutReport:
     look: int
     step: str
     steps: tuple[str, ...]
+    share: float
     answered: int
     least: int
     elapsed_s: float
     verdict: Verdict
     reason: str
     lines: tuple[MeasureLine, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -88,11 +95,20 @@ class RolloutReport:
             f"{self.name} version {self.version} beside version {self.against}, step {self.step} "
             f"of {', '.join(self.steps)}, look {self.look}: {self.answered} of at least {self.least} requests"
         )
-        return "\n".join([head, *body, f"{self.verdict}: {self.reason}"])
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([head, *body, *notes, f"{self.verdict}: {self.reason}"])
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain JSON values, `passed` as a gate's has it."""
         return {**asdict(self), "passed": self.passed}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "RolloutReport":
+        """What `as_dict` wrote."""
+        values = {key: value for key, value in document.items() if key != "passed"}
+        lines = tuple(MeasureLine(**line) for line in document["lines"])
+        texts = {key: tuple(document[key]) for key in ("steps", "notes")}
+        return cls(**{**values, **texts, "lines": lines})
 
 
 def grown(log_wealth: float) -> float:

@@ -187,6 +187,7 @@ def test_the_report_is_a_table_for_people_and_plain_json():
         look=1,
         step="5 %",
         steps=("5 %", "25 %"),
+        share=5.0,
         answered=500,
         least=500,
         elapsed_s=1.0,

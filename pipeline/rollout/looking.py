@@ -1,0 +1,263 @@
+"""One look at a rollout: begin one, judge what came since the last look, and do what follows."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pipeline.reconcile.settle import settle
+from pipeline.reconcile.world import World
+from pipeline.rollout.arms import Look, counters_of, look_between
+from pipeline.rollout.decision import Judgement, judge
+from pipeline.rollout.ending import finish_abort, finish_leaving, finish_promotion, send_traffic
+from pipeline.rollout.policy import RolloutPolicy
+from pipeline.rollout.progress import Progress
+from pipeline.rollout.record import noted, recorded
+from pipeline.rollout.report import RolloutReport, Verdict
+from pipeline.rollout.state import Phase, RolloutState, load_state, save_state
+from registry.client import ModelVersion
+from registry.gate import GateReport
+from registry.ledger import CHALLENGER, CHAMPION
+from serving.client.observations import read_observations
+from serving.observations import Observations
+from serving.traffic import Traffic
+from slipway.errors import InputError, NotFoundError, UnavailableError
+
+_ASK_S = 10.0
+# What the evidence so far was gathered by: another value would need another rollout.
+_FIXED = (
+    "steps",
+    "measures",
+    "total_error",
+    "error_margin",
+    "error_tolerance",
+    "latency_margin",
+    "latency_tolerance",
+    "accuracy_margin",
+    "accuracy_tolerance",
+    "shadow",
+)
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """What a rollout is conducted with. policy: None goes on with the one that it began with."""
+
+    world: World
+    policy: RolloutPolicy | None
+    gate: Callable[[ModelVersion], GateReport]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a look came to. refused: why no rollout began, or its end was not what it was to be; "" otherwise."""
+
+    report: RolloutReport | None
+    refused: str = ""
+    over: bool = False
+
+    @property
+    def aborted(self) -> bool:
+        return bool(self.refused) or (self.report is not None and not self.report.passed)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether its longest time is over without a decision."""
+        return self.report is not None and self.report.reason.startswith("undecided")
+
+    def text(self) -> str:
+        """For a terminal."""
+        lines = [] if self.report is None else [self.report.table()]
+        return "\n".join([*lines, *([f"refused: {self.refused}"] if self.refused else [])])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        report = None if self.report is None else self.report.as_dict()
+        return {"report": report, "refused": self.refused, "over": self.over}
+
+
+def look(conduct: Conduct) -> Outcome:
+    """Look once; hold the lease "rollout NAME" around it.
+
+    Begins a rollout of the challenger where none is under way. Whatever a look that was killed had left half done is
+    finished first.
+
+    Raises:
+        InputError: there is no challenger, or the policy given is not the one that the evidence was gathered by.
+        UnavailableError: no server tells what it saw; the traffic stays as it is.
+    """
+    world = conduct.world
+    state = load_state(world.ledger, world.config.name)
+    if state is None or state.is_over:
+        return _begin(conduct)
+    if state.phase != "running":
+        return _finish(conduct, recorded_report(state), state)
+    state = recorded(world, replace(state, policy=_policy(conduct, state)))
+    if moved := _moved(world, state):
+        return _end(conduct, state, replace(state, phase="leaving", reason=moved), "abort")
+    observations, notes = _observations(state)
+    seen, counters = look_between(state.counters, counters_of(observations, _versions(state)), _versions(state))
+    judgement = judge(state.policy, state.progress, seen, world.clock() - state.started_s)
+    return _follow(conduct, replace(state, counters=counters), judgement, notes)
+
+
+def abort(conduct: Conduct, reason: str) -> Outcome:
+    """End the rollout that is under way, for a person's reason."""
+    world = conduct.world
+    state = load_state(world.ledger, world.config.name)
+    if state is None or state.is_over:
+        raise NotFoundError(
+            f"{world.config.name} has no rollout under way; expected one to abort. See `slipway history`."
+        )
+    if state.phase != "running":
+        return _finish(conduct, recorded_report(state), state)
+    ending = replace(state, phase="aborting", reason=reason)
+    return _end(conduct, state, ending, "abort")
+
+
+def recorded_report(state: RolloutState) -> RolloutReport | None:
+    """What a look that was killed had decided, if that is not recorded yet."""
+    if state.unrecorded is None:
+        return None
+    return RolloutReport.from_dict(state.unrecorded["report"])
+
+
+def _begin(conduct: Conduct) -> Outcome:
+    world, policy = conduct.world, conduct.policy or RolloutPolicy()
+    name = world.config.name
+    aliases = world.registry.aliases(name)
+    if CHAMPION not in aliases or CHALLENGER not in aliases:
+        missing = CHAMPION if CHAMPION not in aliases else CHALLENGER
+        raise InputError(
+            f"{name} has no alias {missing}; expected a champion that is live and a challenger beside it. "
+            f"Run: slipway promote --name {name} --version N --to {missing}"
+        )
+    version = aliases[CHALLENGER]
+    gate = conduct.gate(world.registry.version(name, version))
+    if not gate.passed:
+        return Outcome(None, refused=f"the gate refuses version {version}, so it could not be promoted\n{gate.table()}")
+    settled = settle(world, name, version, CHALLENGER).of(name)
+    if version in settled.refused:
+        return Outcome(None, refused=settled.refused[version])
+    state = RolloutState(secrets.token_hex(8), name, version, aliases[CHAMPION], policy, world.clock())
+    observations, notes = _observations(state)
+    _, counters = look_between({}, counters_of(observations, _versions(state)), _versions(state))
+    judgement = judge(policy, Progress(), Look())
+    begun = replace(judgement, verdict="hold", reason=f"begun with {policy.plan[0]} of the traffic")
+    return _follow(conduct, replace(state, counters=counters), begun, notes)
+
+
+def _follow(conduct: Conduct, state: RolloutState, judgement: Judgement, notes: tuple[str, ...]) -> Outcome:
+    """Do what was judged: what is kept first, so that a look after a kill comes to the same."""
+    world = conduct.world
+    report = _report(world, state, judgement, notes)  # of the step that was judged
+    state = noted(replace(state, progress=judgement.progress), report)
+    if judgement.verdict in {"abort", "promote"}:
+        phase: Phase = "aborting" if judgement.verdict == "abort" else "promoting"
+        return _finish(conduct, report, replace(state, phase=phase, reason=judgement.reason))
+    save_state(world.ledger, state)
+    send_traffic(world, state.name, _traffic(state))
+    recorded(world, state)
+    return Outcome(report)
+
+
+def _end(conduct: Conduct, state: RolloutState, ending: RolloutState, verdict: Verdict) -> Outcome:
+    """End it as `ending` says, without a look at the servers."""
+    judgement = judge(state.policy, state.progress, Look())
+    judgement = replace(judgement, verdict=verdict, reason=ending.reason)
+    report = _report(conduct.world, state, judgement, ())
+    return _finish(conduct, report, noted(replace(ending, progress=judgement.progress), report))
+
+
+def _finish(conduct: Conduct, report: RolloutReport | None, state: RolloutState) -> Outcome:
+    world = conduct.world
+    if state.phase == "promoting":
+        return _promote(conduct, report, state)
+    (finish_leaving if state.phase == "leaving" else finish_abort)(world, state)
+    return Outcome(report, over=True)
+
+
+def _promote(conduct: Conduct, report: RolloutReport | None, state: RolloutState) -> Outcome:
+    world = conduct.world
+    save_state(world.ledger, state)
+    gate = None
+    if world.registry.aliases(state.name).get(CHAMPION) != state.version:
+        gate = conduct.gate(world.registry.version(state.name, state.version))
+        if not gate.passed:
+            refused = f"the gate refuses it: {', '.join(rule.rule for rule in gate.rules if not rule.passed)}"
+            finish_abort(world, replace(state, phase="aborting", reason=refused))
+            return Outcome(report, refused=refused, over=True)
+    ended = finish_promotion(world, state, gate)
+    return Outcome(report, refused=ended.reason if ended.phase == "aborted" else "", over=True)
+
+
+def _report(world: World, state: RolloutState, judgement: Judgement, notes: tuple[str, ...]) -> RolloutReport:
+    plan, before = state.policy.plan, state.progress.step
+    return RolloutReport(
+        name=state.name,
+        version=state.version,
+        against=state.against,
+        look=judgement.progress.looks,
+        step=str(plan[before]),
+        steps=tuple(str(step) for step in plan),
+        share=plan[before].share,
+        answered=judgement.answered,
+        least=state.policy.least_requests,
+        elapsed_s=world.clock() - state.started_s,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        lines=judgement.lines,
+        notes=notes,
+    )
+
+
+def _observations(state: RolloutState) -> tuple[list[Observations], tuple[str, ...]]:
+    """What each server that answers saw, and what is to be said of the others."""
+    found, notes = [], []
+    for address in state.policy.addresses:
+        try:
+            seen = read_observations(address, state.name, _ASK_S)
+        except (UnavailableError, NotFoundError) as error:
+            notes.append(str(error))
+            continue
+        found.append(seen)
+        here = {each.version for each in seen.versions}
+        notes += [f"{address} has not loaded version {number}" for number in _versions(state) if number not in here]
+    if not found:
+        raise UnavailableError(f"no server tells what it saw: {'; '.join(notes)}")
+    return found, tuple(notes)
+
+
+def _moved(world: World, state: RolloutState) -> str:
+    """Who is what now, if champion or challenger are not those that the rollout is about; else ""."""
+    aliases = world.registry.aliases(state.name)
+    champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
+    if (champion, challenger) == (state.against, state.version):
+        return ""
+    return (
+        f"somebody moved what it was about: champion is version {champion} and challenger version {challenger}, "
+        f"it was of version {state.version} beside version {state.against}"
+    )
+
+
+def _policy(conduct: Conduct, state: RolloutState) -> RolloutPolicy:
+    given, begun = conduct.policy, state.policy
+    if given is None:
+        return begun
+    differing = [key for key in _FIXED if getattr(given, key) != getattr(begun, key)]
+    if differing:
+        shown = ", ".join(f"{key} {asdict(begun)[key]!r}" for key in differing)
+        raise InputError(
+            f"{state.name}: the rollout of version {state.version} began with {shown}; expected the same. Go on with "
+            "that, or end it first by --abort --reason TEXT."
+        )
+    return given
+
+
+def _traffic(state: RolloutState) -> Traffic:
+    step = state.policy.plan[state.progress.step]
+    return Traffic(100 - step.share, step.share, step.shadow, state.policy.key_header)
+
+
+def _versions(state: RolloutState) -> tuple[int, int]:
+    return state.against, state.version
