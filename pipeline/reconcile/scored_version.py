@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -22,6 +23,11 @@ _HAS_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _GOLDEN_TIMEOUT_S = 300.0  # MLflow takes a second for an image of 224 x 224
 _GOLDEN_BATCH = 4
 _OTHER_PORT = 8500  # ServeSpec asks for a gRPC port, which this target does not open
+
+
+# How a program says why it ended, but for MLflow's own last words, which quote a command.
+_RAISED = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception)\b.*)$", re.MULTILINE)
+_QUOTES_COMMAND = "Exception: Command "
 
 
 class ScoredVersion:
@@ -75,3 +81,10 @@ class ScoredVersion:
         """End its server and delete the copy."""
         self.stop()
         self._scratch.cleanup()
+
+
+def last_error(log: Path) -> str:
+    """What the server whose output is in `log` ended with, on one line; "" if it said nothing."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    raised = [line for line in _RAISED.findall(text) if not line.startswith(_QUOTES_COMMAND)]
+    return str(raised[-1]).strip() if raised else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.reconcile.scored_version import ScoredVersion
+from pipeline.reconcile.scored_version import ScoredVersion, last_error
 from pipeline.reconcile.serving import RefusedError, ServerReport, Verified, Waiting
 from registry.client import ModelVersion, Registry
 from serving.client.server_status import VersionState
@@ -83,11 +83,15 @@ class ScoringServer:
             candidate = self._fetched(version)
         except IntegrityError as error:
             raise RefusedError(str(error)) from error
+        log = self._address.log.with_suffix(".candidate.log")
+        log.unlink(missing_ok=True)
         try:
-            candidate.start("127.0.0.1", _free_port(), self._address.log, waiting.timeout_s)
+            candidate.start("127.0.0.1", _free_port(), log, waiting.timeout_s)
         except SlipwayError as error:
             candidate.close()
-            raise RefusedError(f"`mlflow models serve` does not start with it: {error}") from error
+            raise RefusedError(
+                f"`mlflow models serve` does not start with it: {last_error(log) or error} (log: {log})"
+            ) from error
         self._candidate = candidate
 
     def verify(self, version: ModelVersion) -> Verified:

@@ -12,7 +12,7 @@ from tests.serving.model_server.servables import LABELS, WEIGHTS, seal_servable
 
 NAME = "digits"
 VARIANT = "onnx-fp32"
-LOADER = f'''
+LOADER = f"""
 import io
 from pathlib import Path
 
@@ -44,7 +44,11 @@ class Network:
 
 def _load_pyfunc(data_path):
     return Network(str(Path(data_path) / "variants" / "{VARIANT}" / "model.onnx"))
-'''
+"""
+
+
+def weights(seed):
+    return np.roll(WEIGHTS, seed, axis=0)
 
 
 class ScoringWorld(RegisteredWorld):
@@ -63,7 +67,7 @@ class ScoringWorld(RegisteredWorld):
             {VARIANT: 90.0},
             spoiled=(VARIANT,) if spoiled else (),
             run_id=run_id,
-            weights=np.roll(WEIGHTS, seed, axis=0),
+            weights=weights(seed),
         )
         mlflow.pyfunc.save_model(
             root,
