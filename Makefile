@@ -10,7 +10,7 @@ quickstart: .venv/pipeline  ## images -> a trained, gated, published and verifie
 	slipway main --config pipeline/conf/quickstart.yaml $(ARGS)
 
 serve: .venv/pipeline  ## the model server (8501, 8500) and the MLflow UI (5000), until Ctrl-C
-	slipway serve --ui $(ARGS)
+	slipway serve --ui --reconcile $(ARGS)
 
 test: .venv/dev  ## what takes minutes
 	pytest $(ARGS)

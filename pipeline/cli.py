@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands import deciding, looking, serving
+from pipeline.commands import deciding, looking, reconciling, serving
 from slipway.errors import SlipwayError
 
 
@@ -50,6 +50,7 @@ for command in (
     deciding.gate,
     deciding.promote,
     serving.export,
+    reconciling.reconcile,
     serving.serve,
     serving.rollback,
     serving.predict,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pipeline.data import DataConfig
 from pipeline.optimize.config import OptimizeConfig
+from pipeline.reconcile.config import ReconcileConfig
 from pipeline.rollout.policy import RolloutPolicy
 from pipeline.train import TrainConfig
 from registry.policy import Policy
@@ -23,7 +24,7 @@ Section = TypeVar("Section")
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a lifecycle needs to know; `data`, `train`, `optimize` and `gate` belong to the step of that name."""
+    """Everything a lifecycle needs to know; each section belongs to the step of its name."""
 
     name: str = "resnet50"  # the registered model
     experiment: str = "slipway"
@@ -33,6 +34,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     optimize: OptimizeConfig = field(default_factory=OptimizeConfig)
     gate: Policy = field(default_factory=Policy)
+    reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.data import Dataset
     from pipeline.optimize.table import Comparison
     from pipeline.promotion import Promotion
+    from pipeline.rollback import Rollback
     from pipeline.train import TrainedModel
     from pipeline.verify import Verification
     from registry.evaluation import Evaluation
@@ -53,8 +54,8 @@ def main(config: Config, resume: str | None = None) -> Outcome:
             optimize(config, trained.run_id)
         version = register(config, trained.run_id)
         verdict = gate(config, version)
-        promotion = promote(config, version, verdict, "trained by `main`")
-        verification = verify(config, version) if promotion.done else None
+        promotion = promote(config, version, verdict, "trained by `main`", picture=data(config).test[0].file)
+        verification = verify(config, version, promotion) if promotion.done else None
     return Outcome(trained, evaluation, version, verdict, verification)
 
 
@@ -184,16 +185,25 @@ def gate(config: Config, version: ModelVersion) -> GateReport:
 
 
 def promote(
-    config: Config, version: ModelVersion, verdict: GateReport, reason: str = "", *, force: bool = False
+    config: Config,
+    version: ModelVersion,
+    verdict: GateReport,
+    reason: str = "",
+    *,
+    force: bool = False,
+    picture: Path | None = None,
 ) -> "Promotion":
-    """Publish a version that the gate passed, make it champion, and tell the servers; it goes live."""
+    """Publish a version that the gate passed, make it champion, and have it go live once it has answered.
+
+    picture: an image that it is asked about besides its golden requests.
+    """
     from pipeline import promotion
 
-    return promotion.to_champion(config, version, verdict, reason, force=force)
+    return promotion.to_champion(config, version, verdict, promotion.Why(reason, force=force), picture)
 
 
 def challenge(config: Config, version: ModelVersion, reason: str = "") -> "Promotion":
-    """Make a version the challenger; what is live stays."""
+    """Make a version the challenger and have it loaded as the canary; what is live stays."""
     from pipeline import promotion
 
     return promotion.to_challenger(config, version, reason)
@@ -206,18 +216,27 @@ def export(config: Config, version: ModelVersion) -> "Publication":
     return publish(config, Registry(), version)
 
 
-def verify(config: Config, version: ModelVersion) -> "Verification":
-    """Start the embedded server on what is published and have it answer the golden requests and one picture."""
-    from pipeline.verify import verify_served
+def verify(config: Config, version: ModelVersion, promotion: "Promotion") -> "Verification":
+    """What a promoted version answered: its golden requests and one held-out picture, on what serves it.
 
-    return verify_served(config, version, data(config).test[0])
+    Its golden requests are not asked again where the promotion has asked them.
+    """
+    from pipeline.reconcile.world import open_world
+    from pipeline.verify import verification
+
+    record = data(config).test[0]
+    verified = promotion.verified
+    if verified is None or verified.prediction is None:  # another process has made it live
+        with open_world(config, record.file) as world:
+            verified = world.serving.verify(version)
+    return verification(verified, record)
 
 
-def rollback(config: Config, to: int | None = None, reason: str = "") -> "Promotion":
-    """Make the previous champion, or version `to`, live again, its bytes having been checked first."""
-    from pipeline import promotion
+def rollback(config: Config, to: int | None = None, reason: str = "") -> "Rollback":
+    """Make the previous champion, or version `to`, live again, its bytes and its answers having been checked first."""
+    from pipeline.rollback import roll_back
 
-    return promotion.roll_back(config, to, reason)
+    return roll_back(config, to, reason)
 
 
 @cache

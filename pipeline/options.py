@@ -47,6 +47,13 @@ HELP = {
     "gate.recall_minimum_support": "Fewest images of a class for its recall to be compared by itself.",
     "gate.maximum_parity": "Largest difference of a probability between servable and trained network.",
     "gate.maximum_size_mb": "Largest size of a servable, in MB.",
+    "reconcile.models": "Models to serve beside those tagged slipway.serving, with commas between.",
+    "reconcile.servers": "gRPC addresses of the servers that follow the base path, with commas between, or none.",
+    "reconcile.interval_s": "Seconds between two looks at the registry.",
+    "reconcile.load_timeout_s": "Seconds that a server may take to load a version before it is refused.",
+    "reconcile.on_refusal": "Alias of a refused version: restore what is live, or leave it.",
+    "reconcile.allow_retire": "Serve a model no more once its alias champion is deleted.",
+    "reconcile.lease_s": "Seconds after a reconciler's death in which another one takes over.",
     "rollout.steps": "Percent of the traffic that the candidate answers, step by step.",
     "rollout.least_requests": "Requests that the candidate has to answer in each step.",
     "rollout.measures": "What is compared: errors, latency, accuracy (can abort), confidence, disagreement (can hold).",
@@ -66,7 +73,7 @@ HELP = {
     "rollout.longest_s": "Seconds after which a rollout without a decision is undecided.",
     "rollout.undecided": "What then: hold, or abort.",
 }
-_FLAG = {"data.source": "data"}
+_FLAG = {"data.source": "data", "reconcile.interval_s": "interval"}
 
 
 class Unset(click.ParamType[Any]):

@@ -1,47 +1,80 @@
-"""A gate's verdict, and what follows from it: bytes published, alias moved, servers told, ledger written."""
+"""A gate's verdict, and what follows from it: the alias is moved, and reconcile makes it live or refuses it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config
-from pipeline.publication import configured, publish, registered_digest, verify_source, write_configs
+from pipeline.publication import publish
 from registry.client import ModelVersion, Registry
 from registry.gate import GateReport
 from registry.gate import gate as compare
 from registry.lease import actor
-from registry.ledger import CHAMPION, Ledger, LedgerEntry
-from registry.promote import Change, champion_to_beat, move_challenger, move_champion, rollback_target
+from registry.ledger import CHALLENGER, CHAMPION, Ledger, LedgerEntry
+from registry.promote import Change, champion_to_beat, move_challenger, move_champion
 from registry.register import GATE, candidate
-from serving.stores import open_store
 
 if TYPE_CHECKING:
+    from pipeline.reconcile.report import Report
+    from pipeline.reconcile.serving import Verified
     from pipeline.tracking import StepRun
     from registry.evaluation import Evaluation
+
+_REFUSED = 3
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why a version is promoted, and by what: the ledger keeps it. force: although the gate refuses."""
+
+    reason: str = ""
+    force: bool = False
+    origin: str = "command"
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a promotion or rollback came to. Not done: the gate refused, and nothing was changed."""
+    """What a promotion came to. No entry: the gate refused, and nothing was changed."""
 
     entry: LedgerEntry | None
     report: GateReport | None
+    settled: "Report | None" = None  # what reconcile did
+
+    @property
+    def exit_code(self) -> int:
+        """0: the version is live, or the canary; 1: something failed or is left; 3: it was refused."""
+        if self.entry is None or self.settled is None:
+            return _REFUSED
+        return self.settled.exit_code
 
     @property
     def done(self) -> bool:
-        return self.entry is not None
+        return self.exit_code == 0
+
+    @property
+    def verified(self) -> "Verified | None":
+        """How the version answered its golden requests, if it was this process that asked."""
+        if self.entry is None or self.settled is None:
+            return None
+        return self.settled.of(self.entry.model).verified.get(self.entry.to_version or 0)
 
     def text(self) -> str:
         """The gate's table, if there is one, and what was moved."""
         lines = [] if self.report is None else [self.report.table()]
-        if self.entry is None:
+        if self.entry is None or self.settled is None:
             next_command = self.report.next_command if self.report else ""
             return "\n".join([*lines, f"refused: nothing was changed\nnext: {next_command}"])
-        entry = self.entry
-        before = "none" if entry.from_version is None else f"version {entry.from_version}"
-        forced = " (forced)" if entry.forced else ""
-        lines.append(f"{entry.model}: {entry.alias} is version {entry.to_version}{forced}, was {before}")
-        return "\n".join(lines)
+        entry, settled = self.entry, self.settled.of(self.entry.model)
+        if entry.to_version in settled.refused:
+            reason = settled.refused[entry.to_version]
+            lines.append(f"{entry.model}: version {entry.to_version} is refused, and what was live stays: {reason}")
+        elif not settled.failed:
+            before = "none" if entry.from_version is None else f"version {entry.from_version}"
+            forced = " (forced)" if entry.forced else ""
+            lines.append(f"{entry.model}: {entry.alias} is version {entry.to_version}{forced}, was {before}")
+        unclear = [*settled.notes, *settled.left, *([settled.failed] if settled.failed else [])]
+        return "\n".join([*lines, *(f"{entry.model}: {text}" for text in unclear)])
 
 
 Reevaluate = Callable[[ModelVersion, ModelVersion], "Evaluation"]
@@ -74,56 +107,47 @@ def judge(config: Config, version: ModelVersion, run: "StepRun", reevaluate: Ree
     return report
 
 
-def to_champion(config: Config, version: ModelVersion, report: GateReport, reason: str, *, force: bool) -> Promotion:
-    """Publish `version`, make it champion, tell the servers; nothing of it if the gate refused, unless `force`."""
-    if not (report.passed or force):
+def to_champion(
+    config: Config, version: ModelVersion, report: GateReport, why: Why, picture: Path | None = None
+) -> Promotion:
+    """Make `version` the champion and have it go live; nothing of it if the gate refused, unless forced.
+
+    picture: an image that the version is asked about besides its golden requests.
+    """
+    from pipeline.reconcile.settle import settle
+    from pipeline.reconcile.world import open_world
+
+    if not (report.passed or why.force):
         return Promotion(None, report)
-    registry = Registry()
-    ledger = open_ledger(registry)
-    publish(config, registry, version)
     change = Change(
         name=version.name,
         version=version.version,
         action="promote",
         expected_champion=report.against,
         actor=actor(),
-        reason=reason,
-        forced=force and not report.passed,
+        origin=why.origin,
+        reason=why.reason,
+        forced=why.force and not report.passed,
         gate_report=report,
     )
-    entry = move_champion(registry, ledger, change)
-    _tell_servers(config, registry, ledger, version.name)
-    return Promotion(entry, report)
+    with open_world(config, picture) as world:
+        # Before the alias moves: what cannot be published changes nothing.
+        publish(config, world.registry, version)
+        entry = move_champion(world.registry, world.ledger, change)
+        return Promotion(entry, report, settle(world, version.name, version.version, CHAMPION))
 
 
 def to_challenger(config: Config, version: ModelVersion, reason: str) -> Promotion:
-    """Make `version` the challenger; what is live stays."""
-    registry = Registry()
-    ledger = open_ledger(registry)
-    champion = registry.aliases(config.name).get(CHAMPION)
-    change = Change(version.name, version.version, "promote", champion, actor(), reason=reason)
-    return Promotion(move_challenger(registry, ledger, change), None)
+    """Make `version` the challenger and have servers load it as the canary; what is live stays."""
+    from pipeline.reconcile.settle import settle
+    from pipeline.reconcile.world import open_world
 
-
-def roll_back(config: Config, to: int | None, reason: str) -> Promotion:
-    """Make a former champion live again, having held every byte of it against its registered digest."""
-    registry = Registry()
-    ledger = open_ledger(registry)
-    unfinished = _untold_rollback(config, registry, ledger, to)
-    if unfinished is not None:
-        _tell_servers(config, registry, ledger, config.name)
-        return Promotion(unfinished, None)
-    target = registry.version(config.name, rollback_target(registry, ledger, config.name, to))
-    verify_source(registry, target)
-    if target.version in open_store(config.base).versions(target.name):
-        open_store(config.base).verify(target.name, target.version, registered_digest(target))
-    else:
-        publish(config, registry, target)
-    champion = registry.aliases(config.name).get(CHAMPION)
-    change = Change(target.name, target.version, "rollback", champion, actor(), reason=reason)
-    entry = move_champion(registry, ledger, change)
-    _tell_servers(config, registry, ledger, target.name)
-    return Promotion(entry, None)
+    with open_world(config) as world:
+        publish(config, world.registry, version)
+        champion = world.registry.aliases(version.name).get(CHAMPION)
+        change = Change(version.name, version.version, "promote", champion, actor(), reason=reason)
+        entry = move_challenger(world.registry, world.ledger, change)
+        return Promotion(entry, None, settle(world, version.name, version.version, CHALLENGER))
 
 
 def open_ledger(registry: Registry) -> Ledger:
@@ -137,18 +161,3 @@ def champion_and_previous(registry: Registry, ledger: Ledger, name: str) -> tupl
     """The live version's number, and the one that a rollback would bring back."""
     champion = registry.aliases(name).get(CHAMPION)
     return champion, None if champion is None else ledger.previous_champion(name, champion)
-
-
-def _tell_servers(config: Config, registry: Registry, ledger: Ledger, name: str) -> None:
-    """Write what the registry says when it is written, not what this command meant."""
-    write_configs(config, name, lambda: champion_and_previous(registry, ledger, name))
-
-
-def _untold_rollback(config: Config, registry: Registry, ledger: Ledger, to: int | None) -> LedgerEntry | None:
-    """The rollback that was killed before the servers were told, if this one asks for the same."""
-    champion = registry.aliases(config.name).get(CHAMPION)
-    last = ledger.last(config.name, CHAMPION)
-    if last is None or last.action != "rollback" or last.to_version != champion or to not in (None, champion):
-        return None
-    told = set(configured(config, config.name))
-    return None if told == {champion} else last

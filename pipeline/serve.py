@@ -10,15 +10,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import Config
+from pipeline.config import Config, config_to_json, with_overrides
 from pipeline.progress import report
 from pipeline.promotion import champion_and_previous, open_ledger
-from pipeline.publication import publish, verify_source, write_configs
+from pipeline.publication import publish, verify_source
 from registry.client import ModelVersion, Registry
 from registry.ledger import CHAMPION
+from serving.model_config import (
+    LABELS_CONFIG,
+    MODELS_CONFIG,
+    Wanted,
+    labels_config,
+    models_config,
+    stable_version,
+)
 from serving.model_server.runtimes import AUTO, RUNTIMES
+from serving.stores import open_store
 from serving.stores.local import local_path
-from serving.targets import Addresses
+from serving.targets import Addresses, leash, reachable
 from serving.targets.process import check_ports_free
 from slipway.errors import InputError, IntegrityError
 
@@ -47,7 +56,7 @@ def serve(config: Config, target: str, listen: Listen, runtime: str | None = Non
     champion = registry.require_alias(config.name, CHAMPION)
     with _model_directory(registry, champion, target) as model_directory:
         if model_directory is None:
-            _prepare_base(config, registry, champion)
+            champion = _prepare_base(config, registry, champion)
         spec = ServeSpec(
             name=config.name,
             base=local_path(config.base),
@@ -97,10 +106,51 @@ def mlflow_ui() -> Iterator[None]:
         process.wait()
 
 
-def _prepare_base(config: Config, registry: Registry, champion: ModelVersion) -> None:
+@contextmanager
+def watcher(config: Config, target: str, listen: Listen) -> Iterator[None]:
+    """`slipway reconcile --watch` for the server at `listen`, in a process of its own, for the length of the block."""
+    if target == "mlflow":
+        raise InputError(
+            "--reconcile: target mlflow cannot reload, so that its server belongs to the watcher. "
+            "Run: slipway reconcile --watch --target mlflow"
+        )
+    followed = with_overrides(config, {"reconcile.servers": f"grpc://{reachable(listen.host)}:{listen.grpc_port}"})
+    with tempfile.TemporaryDirectory(prefix="slipway-watch-") as scratch:
+        file = Path(scratch, "config.yaml")
+        file.write_text(config_to_json(followed), encoding="utf-8")  # JSON is YAML
+        watch = (sys.executable, "-m", "pipeline", "reconcile", "--watch", f"--config={file}")
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *watch],
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C reaches only us, and we end it
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _prepare_base(config: Config, registry: Registry, champion: ModelVersion) -> ModelVersion:
+    """Have the version that goes live published and whole, and the config files there; returns that version.
+
+    What the config files have live stays so: a champion that was moved in MLflow meanwhile has yet to answer.
+    """
+    store, name = open_store(config.base), champion.name
+    live = stable_version(store.update_file(LABELS_CONFIG, lambda text: text), name)
+    if live is not None and live != champion.version:
+        report(
+            f"champion is version {champion.version}, live is version {live}: `slipway reconcile --once` changes that"
+        )
+        champion = registry.version(name, live)
     publish(config, registry, champion)
-    ledger = open_ledger(registry)
-    write_configs(config, champion.name, lambda: champion_and_previous(registry, ledger, champion.name))
+    if live is None:
+        _, previous = champion_and_previous(registry, open_ledger(registry), name)
+        wanted = Wanted(champion.version, previous if previous in store.versions(name) else None)
+        base = str(local_path(config.base) / name)
+        store.update_file(LABELS_CONFIG, lambda text: labels_config(text, name, base, wanted))
+        store.update_file(MODELS_CONFIG, lambda text: models_config(text, name, base, wanted))
+    return champion
 
 
 @contextmanager
@@ -111,19 +161,20 @@ def _model_directory(registry: Registry, champion: ModelVersion, target: str) ->
         return
     verify_source(registry, champion)
     with tempfile.TemporaryDirectory(prefix="slipway-model-") as scratch:
-        yield _fetched(registry, champion, Path(scratch))
+        yield fetched_model(registry, champion, Path(scratch))
 
 
-def _fetched(registry: Registry, champion: ModelVersion, scratch: Path) -> Path:
+def fetched_model(registry: Registry, version: ModelVersion, into: Path) -> Path:
+    """A copy of the version's MLflow model below `into`; IntegrityError unless every file is the registered one."""
     from pipeline.package import SERVABLE, model_digest
     from pipeline.publication import registered_digest
     from registry.register import MODEL_DIGEST
     from serving.servable.manifest import verify_bundle
 
-    place = f"{champion.name} version {champion.version}"
-    root = registry.download(champion, "", scratch)
-    verify_bundle(root / SERVABLE, registered_digest(champion), place)
-    if model_digest(root) != champion.tags.get(MODEL_DIGEST):
+    place = f"{version.name} version {version.version}"
+    root = registry.download(version, "", into)
+    verify_bundle(root / SERVABLE, registered_digest(version), place)
+    if model_digest(root) != version.tags.get(MODEL_DIGEST):
         raise IntegrityError(
             f"{place}: a file below code/ or data/ is not the one that was registered (tag {MODEL_DIGEST}). "
             "Restore it in the artifact store, or promote another version."

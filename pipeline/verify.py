@@ -1,25 +1,34 @@
-"""Nothing is live until it has answered: start the server on what is published, and ask it."""
+"""Nothing is live until it has answered: ask a published version its golden requests, on the server that will serve it.
+
+Where there is no such server, one is started for it alone.
+"""
 
 import contextlib
 import socket
 import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config
+from pipeline.reconcile.serving import RefusedError, Verified
 from registry.client import ModelVersion
+from serving.client.server_status import ServerStatus
 from serving.model_config import LABELS_CONFIG, Wanted, labels_config
-from serving.servable.golden import GoldenReport, check_golden, load_golden
-from serving.servable.layout import GOLDEN, MANIFEST, REFERENCE_VARIANT, published_path
-from serving.stores.local import local_path
+from serving.servable.golden import GoldenReport, check_golden, load_golden, with_answers
+from serving.servable.layout import GOLDEN, MANIFEST, REFERENCE_VARIANT, published_path, variant_path
 from slipway.errors import IntegrityError
 
 if TYPE_CHECKING:
     from pipeline.data import Record
     from serving.client import Prediction
+    from serving.targets import ServeSpec
 
 _TIMEOUT_S = 120.0
+_STATUS_S = 5.0
+_IN_FLIGHT = 4
+_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -32,51 +41,110 @@ class Verification:
     prediction: "Prediction"
 
 
-def verify_served(config: Config, version: ModelVersion, record: "Record") -> Verification:
-    """Serve a published version by itself on two free ports, and ask it; IntegrityError if it errs."""
-    from serving.client import connect, predict_files
-    from serving.targets import ServeSpec, open_target
-    from serving.targets.process import start
-
-    base = local_path(config.base)
-    rest, grpc = _free_ports()
-    log = Path(config.workdir) / "verify.log"
-    with tempfile.TemporaryDirectory(prefix="slipway-verify-") as scratch:
-        alone = labels_config(None, version.name, str(base / version.name), Wanted(version.version))
-        Path(scratch, LABELS_CONFIG).write_bytes(alone or b"")
-        spec = ServeSpec(name=version.name, base=Path(scratch), rest_port=rest, grpc_port=grpc)
-        with start(open_target("embedded"), spec, log=log) as server:
-            golden = ask_golden(server.addresses.grpc, version, base)
-            with contextlib.closing(connect(server.addresses.rest, version.name)) as client:
-                prediction = next(iter(predict_files(client, [record.file])))
-    return Verification(golden, record.file, record.class_id, prediction)
+def verification(verified: Verified, record: "Record") -> Verification:
+    """What `main` prints of a version that was asked about the picture of `record`."""
+    assert verified.prediction is not None
+    return Verification(verified.golden, record.file, record.class_id, verified.prediction)
 
 
-def ask_golden(address: str, version: ModelVersion, base: Path) -> GoldenReport:
+def verify_alone(version: ModelVersion, base: Path, log: Path, picture: Path | None = None) -> Verified:
+    """Serve a published version by itself, on two free ports, and ask it; RefusedError if it does not answer right."""
+    with _alone(version, base, log) as address:
+        return verify_at(address, version, base, picture=picture)
+
+
+def verify_at(
+    address: str, version: ModelVersion, base: Path, listed_as: str | None = None, picture: Path | None = None
+) -> Verified:
+    """Ask the server at the gRPC `address`, by the version's number; RefusedError if it answers otherwise.
+
+    listed_as: the model as which the server has the version; its own name if not given.
+    picture: an image to ask about besides.
+    """
+    from serving.client import predict_files
+    from serving.client.address import parse_address
+    from serving.client.tensorflow_serving_grpc import TensorFlowServingGrpc
+
+    began = time.monotonic()
+    try:
+        report = ask_golden(address, version, base, listed_as)
+    except IntegrityError as error:
+        raise RefusedError(str(error)) from error
+    prediction = None
+    if picture is not None:
+        client = TensorFlowServingGrpc(
+            parse_address(address), listed_as or version.name, label=None, version=version.version, timeout_s=_TIMEOUT_S
+        )
+        with contextlib.closing(client):
+            prediction = next(iter(predict_files(client, [picture])))
+    return Verified(report, (address,), time.monotonic() - began, prediction)
+
+
+def ask_golden(address: str, version: ModelVersion, base: Path, listed_as: str | None = None) -> GoldenReport:
     """Send a published version's golden requests to the gRPC `address`; IntegrityError if they are answered otherwise.
 
-    gRPC, since golden requests hold pixels, which JSON would make ten times larger.
+    gRPC, since golden requests hold pixels, which JSON would make ten times larger. A server that says which variant
+    answers is held to that variant's own answers, any other one to the trained network's.
     """
     from serving.client.address import parse_address
     from serving.client.tensorflow_serving_grpc import TensorFlowServingGrpc
     from serving.servable.manifest import read_manifest
 
     published = base / version.name / str(version.version)
-    tolerance = read_manifest(published / published_path(MANIFEST)).variants[REFERENCE_VARIANT].tolerance
+    manifest = read_manifest(published / published_path(MANIFEST))
+    golden = load_golden(published / published_path(GOLDEN))
     server = TensorFlowServingGrpc(
-        parse_address(address), version.name, label=None, version=version.version, timeout_s=_TIMEOUT_S
+        parse_address(address), listed_as or version.name, label=None, version=version.version, timeout_s=_TIMEOUT_S
     )
     with contextlib.closing(server):
-        golden = load_golden(published / published_path(GOLDEN))
-        report = check_golden(golden, server.predict_tensors, tolerance)
+        server.predict_tensors("serving_default", {"input": golden.pixels[:1].astype("float32")})
+        variant = server.variant if server.variant in manifest.variants else REFERENCE_VARIANT
+        if variant != REFERENCE_VARIANT:
+            golden = with_answers(golden, published / published_path(variant_path(variant)))
+        tolerance = manifest.variants[variant].tolerance
+        report = check_golden(golden, server.predict_tensors, tolerance, _BATCH, _IN_FLIGHT)
     if not report.passed:
-        raise IntegrityError(
-            f"{version.name} version {version.version} on {address}: {report.summary()}. "
-            "Roll back with `slipway rollback`, and look at the server's log."
-        )
+        raise IntegrityError(f"version {version.version} on {address} answers otherwise: {report.summary()}")
     return report
 
 
-def _free_ports() -> tuple[int, int]:
+@contextlib.contextmanager
+def _alone(version: ModelVersion, base: Path, log: Path) -> Iterator[str]:
+    """The gRPC address of an embedded server that has the version and nothing else."""
+    from serving.targets import ServeSpec
+    from serving.targets.process import start
+
+    rest, grpc = free_ports()
+    with tempfile.TemporaryDirectory(prefix="slipway-verify-") as scratch:
+        config = labels_config(None, version.name, str(base / version.name), Wanted(version.version))
+        assert config is not None
+        Path(scratch, LABELS_CONFIG).write_bytes(config)
+        spec = ServeSpec(name=version.name, base=Path(scratch), rest_port=rest, grpc_port=grpc)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with start(_LoadedOrFailed(), spec, log=log) as server:
+            with contextlib.closing(ServerStatus(server.addresses.grpc, _STATUS_S)) as status:
+                state = status.versions(version.name)[version.version]
+            if not state.is_available:
+                raise RefusedError(f"a server of its own cannot load it: {state.error}")
+            yield server.addresses.grpc
+
+
+class _LoadedOrFailed:
+    """The embedded server, which counts as ready when the version has failed, too."""
+
+    def __init__(self) -> None:
+        from serving.targets.embedded import Embedded
+
+        target = Embedded()
+        self.command, self.addresses, self._state = target.command, target.addresses, target.state
+
+    def state(self, spec: "ServeSpec") -> tuple[bool, str]:
+        """See Target."""
+        ready, words = self._state(spec)
+        return ready or " END " in words, words
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports of this machine that nothing listens on just now."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         return one.getsockname()[1], other.getsockname()[1]

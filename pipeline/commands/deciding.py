@@ -1,5 +1,6 @@
 """Commands from images to a decision: main, train, evaluate, optimize, register, gate, promote."""
 
+import sys
 from typing import Any
 
 import click
@@ -24,7 +25,7 @@ RUN = option("--run-id", "Run that the step before this one printed.")
 
 
 @click.command("main", cls=Command)
-@config_options("name", "experiment", "base", "workdir", "data", "train", "optimize", "gate")
+@config_options("name", "experiment", "base", "workdir", "data", "train", "optimize", "gate", "reconcile.servers")
 @option("--resume", "Run of a stopped training to go on with.")
 def main_(config: str | None, resume: str | None, **values: Any) -> None:
     """Every step: from images to a version that is live and has answered."""
@@ -112,7 +113,7 @@ def gate(version: int | None, alias: str | None, config: str | None, json: bool 
 @option("--to", "Alias to move: champion (it goes live) or challenger.  [default: champion]")
 @option("--force", "Promote although the gate refuses; needs --reason.", bool)
 @REASON
-@config_options("name", "experiment", "base", "workdir", "gate")
+@config_options("name", "experiment", "base", "workdir", "gate", "reconcile.servers", "reconcile.load_timeout_s")
 def promote(
     version: int | None,
     alias: str | None,
@@ -122,7 +123,7 @@ def promote(
     config: str | None,
     **values: Any,
 ) -> None:
-    """Make a version champion (published, live) or challenger; exit code 3 when the gate refuses."""
+    """Make a version champion (it goes live once it has answered) or challenger; exit code 3 when it is refused."""
     from pipeline import lifecycle
 
     if force and not reason:
@@ -137,4 +138,4 @@ def promote(
         verdict = lifecycle.gate(with_policy_of_run(resolved, chosen, config, values), chosen)
         promotion = lifecycle.promote(resolved, chosen, verdict, reason or "", force=bool(force))
     click.echo(promotion.text())
-    leave(refused=not promotion.done)
+    sys.exit(promotion.exit_code)

@@ -48,7 +48,8 @@ def export(
 @option("--rest-port", "REST port.  [default: 8501]", int)
 @option("--grpc-port", "gRPC port.  [default: 8500]", int)
 @option("--ui", "Start the MLflow UI beside it, on port 5000.", bool)
-@config_options("name", "base")
+@option("--reconcile", "Follow what is promoted in MLflow: `slipway reconcile --watch` beside it.", bool)
+@config_options("name", "base", "workdir", "reconcile")
 def serve(
     target: str | None,
     host: str | None,
@@ -61,20 +62,25 @@ def serve(
     """Serve the champion until stopped; a promotion or rollback switches it while it runs."""
     from pipeline import serve as serving_step
 
-    runtime = values.pop("runtime")
+    runtime, follow = values.pop("runtime"), values.pop("reconcile")
+    resolved, target = config_from(config, values), target or "embedded"
     ports = serving_step.Listen(
         host or "127.0.0.1", 8501 if rest_port is None else rest_port, 8500 if grpc_port is None else grpc_port
     )
-    with serving_step.mlflow_ui() if ui else contextlib.nullcontext():
-        sys.exit(serving_step.serve(config_from(config, values), target or "embedded", ports, runtime))
+    with contextlib.ExitStack() as beside:
+        if ui:
+            beside.enter_context(serving_step.mlflow_ui())
+        if follow:
+            beside.enter_context(serving_step.watcher(resolved, target, ports))
+        sys.exit(serving_step.serve(resolved, target, ports, runtime))
 
 
 @click.command(cls=Command)
 @option("--to", "Version to go back to.  [default: the champion before this one]", int)
 @REASON
-@config_options("name", "base")
+@config_options("name", "base", "workdir", "reconcile.servers")
 def rollback(to: int | None, reason: str | None, config: str | None, **values: Any) -> None:
-    """Make the previous champion live again, its bytes having been checked."""
+    """Make the previous champion live again, its bytes and its answers having been checked."""
     from pipeline import lifecycle
 
     click.echo(lifecycle.rollback(config_from(config, values), to, reason or "").text())

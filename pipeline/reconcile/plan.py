@@ -200,6 +200,22 @@ class _Planner:
         )
 
 
+def without(fact: Fact, version: int) -> Configure | None:
+    """The config files without a version that was refused, all else as they have it; None if they do not list it."""
+    canary = fact.labels.labels.get(CANARY)
+    canary = None if canary == version else canary
+    beside = fact.labels.versions - {fact.live, version, canary}
+    wanted = Wanted(
+        champion=fact.live,
+        previous=fact.previous if fact.previous in beside else max(beside, default=None),
+        challenger=canary,
+        canary=canary is not None,
+    )
+    if version == fact.live or version not in fact.listed:
+        return None
+    return Configure(wanted, (fact.labels, fact.models))
+
+
 def differences(servers: tuple[ServerReport, ...], final: Wanted) -> tuple[str, ...]:
     """In which way servers do not hold what they are to hold; one text each."""
     found = []
