@@ -1,0 +1,126 @@
+"""What the loop does at each pass: for the servers that follow the base path, or for MLflow's scoring server."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.progress import report
+from pipeline.reconcile.scoring_server import ScoringAddress, ScoringServer
+from pipeline.reconcile.settle import pass_alone
+from pipeline.reconcile.watch import Outcome, watch
+from pipeline.reconcile.webhook_bell import WebhookAddress, WebhookBell
+from pipeline.reconcile.world import World, open_world, read_listing
+from registry.lease import renewed_lease
+from registry.ledger import Ledger
+from serving.model_config import STABLE
+
+KEY = "watch"  # the lease of the one who watches; "reconcile" is held for a pass, so that a command may come between
+_PASS_WAIT_S = 5.0
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """What wakes the loop, and what serves: `scoring` for MLflow's scoring server, else the configuration's servers."""
+
+    webhooks: WebhookAddress | None = None
+    scoring: ScoringAddress | None = None
+
+
+def watch_registry(config: Config, options: WatchOptions, stop: threading.Event) -> None:
+    """Follow the registry until `stop` is set, or Ctrl-C or SIGTERM in the main thread.
+
+    What happens goes to standard error, a line each, with its time.
+
+    InputError for options that cannot be; whatever fails later is said, and tried again.
+    """
+    import mlflow
+
+    wake = threading.Event()
+    tracking_uri = mlflow.get_tracking_uri()
+    bell = None
+    if options.webhooks is not None:
+        bell = WebhookBell(options.webhooks, str(Path(config.base).absolute()), tracking_uri, wake, _say)
+    turn = RegistryTurn(config, options.scoring, bell, tracking_uri)
+    with contextlib.closing(turn):
+        try:
+            watch(turn, config.reconcile.interval_s, wake, stop, _say)
+        except KeyboardInterrupt:  # a pass may be stopped anywhere: the next one finishes it
+            _say("stopped")
+
+
+class RegistryTurn:
+    """See Turn: passes over the registry's models, under the lease "watch" while it leads."""
+
+    def __init__(
+        self, config: Config, scoring: ScoringAddress | None, bell: WebhookBell | None, tracking_uri: str
+    ) -> None:
+        self._config = config
+        self._scoring = scoring
+        self._bell = bell
+        self._tracking_uri = tracking_uri
+        self._ledger: Ledger | None = None
+        self._world: World | None = None
+        self._server: ScoringServer | None = None
+
+    @contextlib.contextmanager
+    def lead(self) -> Iterator[Callable[[], None]]:
+        """See Turn."""
+        if self._ledger is None:
+            from registry.database import default_database_url
+
+            self._ledger = Ledger(default_database_url(self._tracking_uri))
+        listening: AbstractContextManager[None] = self._bell.listening() if self._bell else contextlib.nullcontext()
+        with (
+            renewed_lease(self._ledger, KEY, self._config.reconcile.lease_s) as held,
+            open_world(self._config) as world,
+            self._serving(world) as served_by,
+            listening,
+        ):
+            self._world = replace(served_by, say=_say)
+            yield held.check
+
+    def one_pass(self) -> Outcome:
+        """See Turn."""
+        assert self._world is not None, "a pass is made while leading"
+        world, name = self._world, self._config.name
+        if self._bell is not None:
+            self._bell.ensure()
+        if self._server is not None:
+            self._server.keep_serving(read_listing(world, name)[0].labels.get(STABLE))
+        made = pass_alone(world, None if self._server is None else (name,), wait_s=_PASS_WAIT_S)
+        lines = [] if made.quiet else [made.text()]
+        if self._bell is not None and (news := self._bell.news()):
+            lines.append(news)
+        return Outcome("\n".join(lines), failed=any(each.failed for each in made.models))
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        if self._ledger is not None:
+            self._ledger.engine.dispose()
+
+    @contextlib.contextmanager
+    def _serving(self, world: World) -> Iterator[World]:
+        """The world with what serves in it."""
+        if self._scoring is None:
+            yield world
+            return
+        from pipeline.serve import fetched_model
+
+        server = ScoringServer(self._scoring, world.registry, fetched_model, _say)
+        with contextlib.closing(server):
+            self._server = server
+            try:
+                yield replace(world, serving=server)
+            finally:
+                self._server = None
+
+
+def _say(text: str) -> None:
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    for line in text.splitlines():
+        report(f"{now} {line}")
