@@ -40,10 +40,8 @@ def chromium():
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         pytest.fail(f"none of {', '.join(_NAMES)} is on this machine. On Debian: apt-get install chromium")
-    # Its sandbox needs a user other than root.
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        browser = playwright.chromium.launch(executable_path=program)
         try:
             yield browser
         finally:

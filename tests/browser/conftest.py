@@ -1,5 +1,8 @@
 """A browser for the session, and for each test a signed-in window and a world of its own."""
 
+from contextlib import suppress
+from urllib.error import HTTPError
+
 import pytest
 
 from tests.browser.chromium import chromium, window
@@ -29,4 +32,7 @@ def world(tracking_server, database_url, unique_name, tmp_path, monkeypatch):
     """A model of the test's own on the shared server, without versions; this process may sign in too."""
     for key, value in tracking_server.environment.items():
         monkeypatch.setenv(key, value)
-    return TeamWorld(tmp_path, tracking_server, database_url, unique_name)
+    yield TeamWorld(tmp_path, tracking_server, database_url, unique_name)
+    # Else the next test's reconcile finds a model that is to be served.
+    with suppress(HTTPError):
+        tracking_server.call("registered-models/delete", {"name": unique_name}, method="DELETE")

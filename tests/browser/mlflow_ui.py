@@ -55,6 +55,13 @@ class MlflowUi:
         dialog.get_by_role("button", name="OK").click()
         self.expect(main.get_by_role("status").filter(has_text=stage)).to_be_visible()
 
+    def stages(self):
+        """What the model's page of the older UI shows as the versions' stages."""
+        rows = self.page.get_by_role("row", name=re.compile("^Version [0-9]")).all()
+        column = self._column("Stage")
+        texts = [row.get_by_role("cell").all_inner_texts() for row in rows]
+        return {int(text[self._column("Version")].removeprefix("Version ")): text[column].strip() for text in texts}
+
     def tag(self, name):
         """On a version's page, the value of one of its tags."""
         main = self.page.get_by_role("main")

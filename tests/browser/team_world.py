@@ -4,13 +4,16 @@ Versions are real servables of a matrix and a softmax, which a server without Te
 """
 
 import shutil
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
 
 import numpy as np
 
 from registry.client import NewVersion, Registry
 from registry.ledger import Ledger
 from registry.register import DATASET_DIGEST, GIT_COMMIT, MANIFEST_DIGEST, SIZE_BYTES
-from tests.pipeline.lifecycle_world import World
+from tests.pipeline.lifecycle_world import World, background, free_ports, json_of, wait_until
 from tests.serving.model_server.servables import WEIGHTS, answers, seal_servable
 
 VARIANTS = {"onnx-fp32": 90.0}
@@ -58,9 +61,50 @@ class TeamWorld(World):
         source = f"models:/{model.model_id}"
         return self.registry.create_version(NewVersion(self.name, source, run_id, tags, f"Trained from seed {seed}."))
 
+    @contextmanager
+    def served(self, *, watcher_beside):
+        """`slipway serve`, and a watcher of the registry in it or as a process of its own; yields where to ask.
+
+        Both look at the registry and at their files each second.
+        """
+        rest_port, grpc_port = free_ports()
+        ports = ("--rest-port", rest_port, "--grpc-port", grpc_port)
+        watching = ("--interval", 1, "--servers", f"grpc://127.0.0.1:{grpc_port}")
+        named = ("--name", self.name)
+        serve = ["serve", *named, "--runtime", "onnxruntime", *ports]
+        if not watcher_beside:
+            serve += ["--reconcile", *watching]
+        url = f"http://127.0.0.1:{rest_port}/v1/models/{self.name}"
+        with background(self, *serve, log=self.folder / "serve.log") as server:
+            wait_until(lambda: self._answers(server, url), self.logs)
+            if not watcher_beside:
+                yield f"{url}:predict"
+                return
+            with background(self, "reconcile", "--watch", *named, *watching, log=self.folder / "reconcile.log"):
+                yield f"{url}:predict"
+
+    def _answers(self, server, url):
+        assert server.poll() is None, self.logs()
+        try:
+            with urllib.request.urlopen(url, timeout=5) as status:
+                return status.status == 200
+        except urllib.error.HTTPError:
+            return False
+
+    def logs(self):
+        """What the processes have said."""
+        return "\n".join(f"== {path.name}\n{path.read_text()}" for path in sorted(self.folder.glob("*.log")))
+
+    def history(self):
+        """`slipway history`, a row a change: what was done, from which version to which, by whom, from where."""
+        done = self.run("history", self.name, "--json")
+        assert done.code == 0, done.err
+        keys = ("action", "from_version", "to_version", "actor", "origin")
+        return [tuple(row[key] for key in keys) for row in json_of(done)]
+
     def tamper(self, version):
         """Change one byte of the version's network where the server keeps it, behind everybody's back."""
-        (network,) = (self.server.artifacts).rglob(f"{version.model_id}/**/model.onnx")
+        (network,) = self.server.artifacts.rglob(f"{version.model_id}/**/model.onnx")
         data = bytearray(network.read_bytes())
         data[len(data) // 2] ^= 1
         network.write_bytes(data)
