@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands import deciding, looking, reconciling, serving
+from pipeline.commands import deciding, looking, reconciling, rolling, serving
 from slipway.errors import SlipwayError
 
 
@@ -52,6 +52,7 @@ for command in (
     serving.export,
     reconciling.reconcile,
     serving.serve,
+    rolling.rollout,
     serving.rollback,
     serving.predict,
     looking.status,

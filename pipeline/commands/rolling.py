@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @option("--labels", "CSV file request_id,label of true labels, sent to the servers before the look.")
 @option("--abort", "End the rollout now; needs --reason.", bool)
 @REASON
-@config_options("name", "experiment", "base", "workdir", "gate", "rollout")
+@config_options("name", "experiment", "base", "workdir", "gate", "reconcile", "rollout")
 @JSON
 def rollout(  # noqa: PLR0913, PLR0917 - one parameter an option
     model: str | None,

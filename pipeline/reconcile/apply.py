@@ -187,7 +187,7 @@ def write_configs(world: World, name: str, step: Configure) -> None:
     def guarded(file: str, before: Listed, make: Callable[[bytes | None], bytes | None]) -> None:
         def update(present: bytes | None) -> bytes | None:
             now, after = listed(present, file, name), make(present)
-            if now not in {before, listed(after, file, name)}:
+            if now not in (before, listed(after, file, name)):
                 raise MovedOnError(f"{file}: somebody else has changed what it says of {name}. Plan anew.")
             return after
 

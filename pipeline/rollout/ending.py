@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 
+from pipeline.promotion import Why, to_champion
 from pipeline.reconcile.settle import settle
 from pipeline.reconcile.world import World
-from pipeline.rollout.record import end_run, recorded
+from pipeline.rollout.record import ACTION, end_run, recorded
 from pipeline.rollout.state import RolloutState, save_state
 from registry.deployment import note
 from registry.entities import STAGE_OF
 from registry.gate import GateReport
-from registry.lease import actor, lease
+from registry.lease import lease
 from registry.ledger import CHALLENGER, CHAMPION
 from registry.outcome import LEASE_S
-from registry.promote import Change, move_champion
 from serving.traffic import TRAFFIC_FILE, Traffic, parse_traffic, traffic_config
+from slipway.errors import UnavailableError
 
 _WAIT_S = 60.0
 
@@ -40,21 +41,18 @@ def finish_promotion(world: World, state: RolloutState, gate: GateReport | None)
     It ends as aborted, with the reason, where its golden requests or a server refuse it.
     """
     state = recorded(world, state)
+    name, version = state.name, state.version
     if gate is not None:
-        change = Change(
-            name=state.name,
-            version=state.version,
-            action="promote",
-            expected_champion=state.against,
-            actor=actor(),
-            origin="rollout",
-            reason=state.reason,
-            gate_report=gate,
-        )
-        move_champion(world.registry, world.ledger, change)
-    settled = settle(world, state.name, state.version, CHAMPION).of(state.name)
-    refused = settled.refused.get(state.version, "")
-    send_traffic(world, state.name, None)
+        why = Why(state.reason, origin=ACTION)
+        settled = to_champion(world.config, world.registry.version(name, version), gate, why).settled
+    else:
+        settled = settle(world, name, version, CHAMPION)
+    assert settled is not None
+    found = settled.of(name)
+    if found.failed:
+        raise UnavailableError(f"{name} version {version} is not live yet: {found.failed}")
+    refused = found.refused.get(version, "")
+    send_traffic(world, name, None)
     if refused:
         return _over(world, replace(state, phase="aborted", reason=refused))
     return _over(world, replace(state, phase="promoted"))

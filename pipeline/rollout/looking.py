@@ -139,6 +139,8 @@ def _begin(conduct: Conduct) -> Outcome:
     settled = settle(world, name, version, CHALLENGER).of(name)
     if version in settled.refused:
         return Outcome(None, refused=settled.refused[version])
+    if settled.failed:
+        raise UnavailableError(f"{name} version {version} is not loaded as the canary yet: {settled.failed}")
     state = RolloutState(secrets.token_hex(8), name, version, aliases[CHAMPION], policy, world.clock())
     observations, notes = _observations(state)
     _, counters = look_between({}, counters_of(observations, _versions(state)), _versions(state))
