@@ -61,6 +61,7 @@ def _listed(version: Version) -> dict[str, Any]:
     if (loaded := version.loaded) is not None:
         listed["variant"] = loaded.variant.name
         listed["passed_over"] = list(loaded.variant.passed_over)
+        listed["faults"] = [fault.message for fault in version.faults]
     return listed
 
 

@@ -57,19 +57,26 @@ class _Collected(Collector):
         now = self._metrics.snapshot()
         yield from _tensorflow_serving(now)
         yield from _slipway(now)
-        yield self._versions()
+        yield from self._versions()
         yield from _observed(self._models)
 
-    def _versions(self) -> Metric:
+    def _versions(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
             "slipway_version_state", "1 for the state that a version is in.", labels=("model", "version", "state")
+        )
+        faults = GaugeMetricFamily(
+            "slipway_version_faults",
+            "Faults found in a version while it answers, in nothing that it answers by.",
+            labels=("model", "version"),
         )
         for model in self._models.served():
             for version in model.versions():
                 for state in _STATES:
                     current = State.Name(version.state) == state
                     family.add_metric((model.name, str(version.number), state), float(current))
-        return family
+                faults.add_metric((model.name, str(version.number)), len(version.faults))
+        yield family
+        yield faults
 
 
 def _observed(models: Models) -> Iterator[Metric]:

@@ -9,10 +9,11 @@ import pytest
 from serving.model_server.errors import ServingError
 from serving.model_server.lifecycle import LoadRules
 from serving.model_server.models import Models
+from serving.model_server.runtimes import Loaded, Variant
 from serving.model_server.version import State
 from serving.wire.status_pb2 import Code
 from slipway.errors import IntegrityError
-from tests.serving.model_server.fakes import FakeLoads, eventually, put_version, settings, spec
+from tests.serving.model_server.fakes import FakeLoads, FakeRuntime, eventually, put_version, settings, spec
 
 
 @pytest.fixture
@@ -323,3 +324,41 @@ def test_requests_in_ten_threads_never_fail_while_versions_come_and_go(base, mod
         thread.join()
     assert failures == []
     assert answered == {1, 2, 3}
+
+
+def test_work_for_later_is_done_while_the_version_answers_and_its_unload_waits_for_it(base):
+    begun, finish, runtime = threading.Event(), threading.Event(), FakeRuntime(1)
+
+    def work():
+        begun.set()
+        assert finish.wait(30)
+
+    later = (work, lambda: pytest.fail("not after the unload was asked for"))
+    models = Models(LoadRules(lambda _path: Loaded(runtime, Variant("fake"), later)))
+    put_version(base, 1, 1)
+    start(models, settings(base), number=1)
+    assert begun.wait(30)
+    assert answering(models) == 1
+    models.configure([])
+    assert states(models) == {1: "UNLOADING"}
+    assert not runtime.closed
+    finish.set()
+    eventually(lambda: states(models) == {1: "END"})
+    assert runtime.closed
+
+
+def test_a_fault_that_is_found_later_is_said_and_the_version_goes_on_answering(base, caplog):
+    def damaged():
+        raise IntegrityError("file 'model.onnx' has sha256 0")
+
+    done = threading.Event()
+    loaded = Loaded(FakeRuntime(1), Variant("fake"), (damaged, done.set))
+    models = Models(LoadRules(lambda _path: loaded))
+    put_version(base, 1, 1)
+    start(models, settings(base), number=1)
+    assert done.wait(30)
+    status = models.versions(spec())[0].status()
+    assert (status.state, status.status.error_code) == (State.AVAILABLE, Code.DATA_LOSS)
+    assert status.status.error_message == "file 'model.onnx' has sha256 0"
+    assert "m/1 has a fault, and goes on with what was checked: file 'model.onnx'" in caplog.text
+    assert answering(models) == 1

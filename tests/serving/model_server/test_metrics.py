@@ -173,6 +173,7 @@ def test_versions_and_their_loads_are_shown(world):
     states = {(2, "AVAILABLE"): 1, (2, "END"): 0, (3, "END"): 1, (3, "AVAILABLE"): 0}
     for (version, state), value in states.items():
         assert found["slipway_version_state", "model=m", f"state={state}", f"version={version}"] == value
+    assert {found["slipway_version_faults", "model=m", f"version={number}"] for number in (1, 2, 3)} == {0}
     assert found["slipway_load_seconds_count", "model=m", "status=OK"] == 2
     assert found["slipway_load_seconds_count", "model=m", "status=INTERNAL"] == 1
     attempts = {key[1:]: value for key, value in found.items() if key[0].endswith("load_attempt_count")}

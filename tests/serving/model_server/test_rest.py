@@ -228,7 +228,7 @@ def test_metadata_describes_the_signatures(client):
 
 
 def test_all_models_can_be_listed(client):
-    by = {"state": "AVAILABLE", "variant": "fake", "passed_over": []}
+    by = {"state": "AVAILABLE", "variant": "fake", "passed_over": [], "faults": []}
     versions = [{"version": 2, **by}, {"version": 1, **by}]
     assert client.get("/v1/models") == (200, {"models": [{"name": "m", "labels": {"stable": 1}, "versions": versions}]})
 
