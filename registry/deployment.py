@@ -17,7 +17,7 @@ State = Literal["live", "canary", "refused", "retired"]
 LONGEST_REASON = 500
 LONGEST_LINE = 400
 LONGEST_DESCRIPTION = 5000  # characters that MLflow's table takes
-_LINE = re.compile(r"^[ \t]*\*\*Slipway: (?:live|canary|refused|retired)\*\*.*(?:\n+|\Z)", re.MULTILINE)
+_LINE = re.compile(r"^[ \t]*\*\*Slipway: (?:live|canary|refused|retired)\*\*.*(?:\r?\n){0,2}", re.MULTILINE)
 
 
 def note(registry: Registry, name: str, version: int, state: State, reason: str, time_s: float) -> None:

@@ -54,6 +54,7 @@ def record_live(registry: Registry, ledger: Ledger, move: Move) -> LedgerEntry |
         last = ledger.last(name, CHAMPION)
         recorded = None if last is None else last.to_version
         came_from = recorded if move.replaces in {None, version} else move.replaces
+        lift_rolled_back(registry, name, version)
         if model.aliases.get(CHAMPION) != version:
             registry.set_alias(name, CHAMPION, version)
         set_stages(registry, name, version, PRODUCTION)
@@ -61,7 +62,8 @@ def record_live(registry: Registry, ledger: Ledger, move: Move) -> LedgerEntry |
             registry.delete_alias(name, CHALLENGER)
         if model.tags.get(SERVING) != "true":
             registry.tag_model(name, {SERVING: "true"})
-        mark_rollback(registry, name, came_from if move.action == "rollback" else None, version, move.reason)
+        if move.action == "rollback" and came_from is not None and came_from != version:
+            mark_rolled_back(registry, name, came_from, move.reason)
         if recorded == version:
             return None
         return ledger.append(
@@ -127,13 +129,14 @@ def record_retired(
         return last
 
 
-def mark_rollback(registry: Registry, name: str, left: int | None, live: int, reason: str) -> None:
-    """Tag the version that a rollback left, and take that tag from the one that is live."""
-    if left not in {None, live}:
-        assert left is not None
-        registry.set_tags(name, left, {ROLLED_BACK: reason.strip() or "no reason given"})
-    if ROLLED_BACK in registry.version(name, live).tags:
-        registry.delete_tags(name, live, (ROLLED_BACK,))
+def mark_rolled_back(registry: Registry, name: str, left: int, reason: str) -> None:
+    """Tag the version that a rollback left: it is not promoted again without force."""
+    registry.set_tags(name, left, {ROLLED_BACK: reason.strip() or "no reason given"})
+
+
+def lift_rolled_back(registry: Registry, name: str, version: int) -> None:
+    """Take that tag away; before the alias moves there, or a pass in between refuses the version by it."""
+    registry.delete_tags(name, version, (ROLLED_BACK,))
 
 
 def set_stages(registry: Registry, name: str, version: int, stage: str) -> None:

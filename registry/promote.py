@@ -20,7 +20,8 @@ from registry.outcome import (
     UI_ACTOR,
     Move,
     Refusal,
-    mark_rollback,
+    lift_rolled_back,
+    mark_rolled_back,
     record_live,
     record_refused,
     record_retired,
@@ -70,7 +71,8 @@ def move_champion(registry: Registry, ledger: Ledger, change: Change) -> LedgerE
     _check_decision(ledger, change)
     with lease(ledger, f"move {change.name}", LEASE_S) as held:
         current = registry.aliases(change.name).get(CHAMPION)
-        if current not in {change.version, change.expected_champion}:
+        expected = {change.version, change.expected_champion}
+        if current not in expected and _standing(ledger, change.name, current) not in expected:
             raise ConflictError(
                 f"{change.name}: the champion is version {current}, expected {change.expected_champion}: somebody "
                 f"moved it after this was decided. Run `python -m pipeline gate --name {change.name} "
@@ -106,7 +108,7 @@ def champion_to_beat(registry: Registry, ledger: Ledger, name: str, version: int
 
     That is the alias's, except when a killed promotion moved it to `version` already: then the one before.
     """
-    current = registry.aliases(name).get(CHAMPION)
+    current = _standing(ledger, name, registry.aliases(name).get(CHAMPION))
     if current != version:
         return current
     recorded = ledger.last(name, CHAMPION)
@@ -123,7 +125,8 @@ def rollback_target(registry: Registry, ledger: Ledger, name: str, to: int | Non
         NotFoundError: there is no champion, or none before it, or no such version.
         InputError: `to` is the champion, or never was one.
     """
-    current = registry.require_alias(name, CHAMPION).version
+    current = _standing(ledger, name, registry.require_alias(name, CHAMPION).version)
+    assert current is not None
     recorded = ledger.champions(name)
     unfinished = bool(recorded) and recorded[-1] != current
     if to is None:
@@ -141,6 +144,13 @@ def rollback_target(registry: Registry, ledger: Ledger, name: str, to: int | Non
         raise InputError(f"{name}: version {target} is the champion already. Name another one by --to.")
     _check_was_champion(ledger, name, target)
     return target
+
+
+def _standing(ledger: Ledger, name: str, current: int | None) -> int | None:
+    """The champion; where the alias was left on a version that was refused, the one that stayed live."""
+    last = ledger.last(name, CHAMPION)
+    left_on_refused = last is not None and (last.action, last.from_version) == ("refuse", current)
+    return last.to_version if last is not None and left_on_refused else current
 
 
 def _check_decision(ledger: Ledger, change: Change) -> None:
@@ -195,13 +205,15 @@ def _move(registry: Registry, ledger: Ledger, change: Change, alias: str) -> Led
         came_from = recorded
     else:
         refused = last.from_version if last is not None and last.action == "refuse" else None
-        if current not in {None, recorded, refused}:
-            _record_unexplained(ledger, name, alias, recorded, current)
+        came_from = recorded if current in {None, refused} else current
+        if came_from not in {None, recorded}:
+            _record_unexplained(ledger, name, alias, recorded, came_from)
+        if alias == CHAMPION:
+            lift_rolled_back(registry, name, version)
         registry.set_alias(name, alias, version)
-        came_from = recorded if current == refused else current
     set_stages(registry, name, version, STAGE_OF[alias])
-    if alias == CHAMPION:
-        mark_rollback(registry, name, came_from if change.action == "rollback" else None, version, change.reason)
+    if change.action == "rollback" and came_from is not None and came_from != version:
+        mark_rolled_back(registry, name, came_from, change.reason)
     if current == version and last is not None and recorded == version:
         return last
     return ledger.append(

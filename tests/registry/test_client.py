@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from registry.client import NewVersion, Registry
+from registry.client import NewVersion, RegisteredModel, Registry
 from registry.mlflow_errors import without_credentials
 from slipway.errors import InputError, NotFoundError, SlipwayError, UnavailableError
+from tests.registry.large_registry import fill
 
 
 def test_a_created_version_is_read_back_with_what_it_was_created_from(world):
@@ -82,6 +83,76 @@ def test_what_does_not_exist_is_named_together_with_what_does(world):
         world.registry.run_tags("nope")
     with pytest.raises(NotFoundError, match=rf"run {run_id} has no artifact a/b\.txt"):
         world.registry.read_artifact(run_id, "a/b.txt")
+
+
+def test_a_model_is_its_aliases_its_stages_and_its_tags(world):
+    for _ in range(3):
+        world.version("digits")
+    assert world.registry.model("digits") == RegisteredModel("digits", {}, {}, {})
+    world.registry.set_alias("digits", "champion", 1)
+    world.registry.set_stage("digits", 1, "Production")
+    world.registry.set_stage("digits", 2, "Staging")
+    world.registry.tag_model("digits", {"slipway.serving": "true"})
+    assert world.registry.model("digits") == RegisteredModel(
+        "digits", {"champion": 1}, {"Production": 1, "Staging": 2}, {"slipway.serving": "true"}
+    )
+
+
+def test_of_several_versions_in_a_stage_the_one_that_came_is_meant(world):
+    """As MLflow's older UI leaves them: it archives the former one only when it is told to."""
+    for _ in range(25):
+        world.version("digits")
+    world.registry.set_alias("digits", "champion", 24)
+    for version in (24, 3, 5):
+        world.registry.set_stage("digits", version, "Production")
+    assert world.registry.model("digits").stages == {"Production": 5}
+    world.registry.set_description("digits", 24, "changed after all of them")
+    assert world.registry.model("digits").stages == {"Production": 5}
+
+
+def test_a_version_that_came_to_a_stage_is_found_behind_any_number_of_later_changes(world):
+    for _ in range(45):
+        world.version("digits")
+    world.registry.set_alias("digits", "champion", 44)
+    for version in (44, 3):
+        world.registry.set_stage("digits", version, "Production")
+    for version in range(4, 44):
+        world.registry.set_description("digits", version, "changed later")
+    assert world.registry.model("digits").stages == {"Production": 3}
+
+
+def test_served_are_the_models_with_the_tag_and_those_named_that_exist(world):
+    for name in ("digits", "letters", "other", "signs"):
+        world.version(name)
+    world.registry.tag_model("letters", {"slipway.serving": "true"})
+    world.registry.tag_model("other", {"slipway.serving": "false"})
+    world.registry.set_alias("digits", "champion", 1)
+    served = world.registry.served_models(also=["digits", "letters", "nowhere"])
+    assert [(model.name, model.aliases) for model in served] == [("digits", {"champion": 1}), ("letters", {})]
+    assert [model.name for model in world.registry.served_models()] == ["letters"]
+
+
+@pytest.mark.integration
+def test_twenty_served_among_a_thousand_models_of_a_hundred_versions_are_read_within_two_seconds(world):
+    names = fill(world.folder / "mlflow.db", models=1000, versions=100, served=20)
+    began = time.perf_counter()
+    served = world.registry.served_models(also=["model-0999"])
+    took_s = time.perf_counter() - began
+    assert [model.name for model in served] == [*names, "model-0999"]
+    assert {tuple(model.stages.items()) for model in served} == {(("Production", 99),)}
+    assert took_s < 2
+
+
+def test_tags_of_a_version_are_taken_away_and_missing_ones_passed_over(world):
+    world.version("digits", tags={"a": "1", "b": "2"})
+    world.registry.delete_tags("digits", 1, ["a", "c"])
+    assert world.registry.version("digits", 1).tags == {"b": "2"}
+
+
+def test_a_description_is_replaced(world):
+    world.version("digits")
+    world.registry.set_description("digits", 1, "other words")
+    assert world.registry.version("digits", 1).description == "other words"
 
 
 @pytest.mark.parametrize(

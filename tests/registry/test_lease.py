@@ -1,12 +1,14 @@
 import multiprocessing
 import os
 import signal
+import threading
+import time
 
 import pytest
 
-from registry.lease import lease
+from registry.lease import lease, renewed_lease
 from registry.ledger import Ledger
-from slipway.errors import ConflictError
+from slipway.errors import ConflictError, UnavailableError
 
 
 class Clock:
@@ -77,3 +79,103 @@ def test_the_lease_of_a_killed_process_is_free_at_once(database, ledger):
     assert child.exitcode == -signal.SIGKILL
     with lease(ledger, "digits", 60):
         pass
+
+
+def test_one_who_waits_gets_the_lease_when_it_is_released(ledger):
+    released = []
+
+    def hold():
+        with lease(ledger, "digits", 60):
+            held.set()
+            time.sleep(0.5)
+            released.append(time.monotonic())
+
+    held = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10)
+    with lease(ledger, "digits", 60, wait_s=20):
+        assert time.monotonic() >= released[0]
+    holder.join()
+
+
+def test_one_who_waits_for_longer_than_it_may_is_told_who_holds_it(ledger):
+    began = time.monotonic()
+    with (
+        lease(ledger, "digits", 60),
+        pytest.raises(ConflictError, match="holds it on"),
+        lease(ledger, "digits", 60, wait_s=0.5),
+    ):
+        pass
+    assert 0.5 <= time.monotonic() - began < 10
+
+
+def test_a_renewed_lease_outlasts_its_time_and_is_free_after_its_block(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path}/slipway.db")
+    with renewed_lease(ledger, "reconcile", 1.5) as held:
+        time.sleep(3)
+        held.check()
+        with pytest.raises(ConflictError), lease(ledger, "reconcile", 60):
+            pass
+    with lease(ledger, "reconcile", 60):
+        pass
+
+
+def test_a_renewal_does_not_take_back_a_lease_that_another_has_taken_over(tmp_path, clock):
+    ledger = Ledger(f"sqlite:///{tmp_path}/slipway.db", clock)
+    with renewed_lease(ledger, "reconcile", 0.6) as first:
+        clock.now += 5  # as after a machine that stood still
+        with lease(ledger, "reconcile", 60) as second:
+            time.sleep(1)
+            second.check()
+            with pytest.raises(ConflictError, match="ran out"):
+                first.check()
+
+
+def test_a_renewed_lease_goes_on_when_the_database_was_away_for_a_moment(tmp_path):
+    database = tmp_path / "slipway.db"
+    ledger = Ledger(f"sqlite:///{database}")
+    with renewed_lease(ledger, "reconcile", 2) as held:
+        ledger.engine.dispose()
+        database.rename(tmp_path / "away")
+        database.mkdir()  # what is no database cannot be opened
+        time.sleep(0.9)
+        with pytest.raises(UnavailableError):
+            held.check()
+        database.rmdir()
+        (tmp_path / "away").rename(database)
+        time.sleep(2)
+        held.check()
+
+
+def test_a_lease_whose_database_is_gone_at_the_end_does_not_hide_what_was_done(tmp_path):
+    database = tmp_path / "slipway.db"
+    ledger = Ledger(f"sqlite:///{database}")
+    with lease(ledger, "digits", 60):
+        ledger.engine.dispose()
+        database.unlink()
+        database.mkdir()
+
+
+def _hold_elsewhere(url, held):
+    """As a process on another machine: nobody here can see that it is gone."""
+    import registry.lease
+
+    registry.lease._process_space = lambda: "another machine"
+    with renewed_lease(Ledger(url), "reconcile", 2):
+        held.set()
+        time.sleep(3600)
+
+
+def test_the_lease_of_a_holder_that_died_elsewhere_is_taken_over_within_its_time(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path}/slipway.db")
+    processes = multiprocessing.get_context("spawn")
+    held = processes.Event()
+    child = processes.Process(target=_hold_elsewhere, args=(str(ledger.engine.url), held))
+    child.start()
+    assert held.wait(60)
+    child.kill()
+    child.join(60)
+    began = time.monotonic()
+    with lease(ledger, "reconcile", 60, wait_s=20):
+        assert time.monotonic() - began < 2 + 2

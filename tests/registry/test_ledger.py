@@ -103,6 +103,47 @@ def test_a_rollback_may_go_back_several_champions_at_once(ledger):
     assert ledger.champions("digits") == (1,)
 
 
+def test_a_version_that_was_refused_is_not_gone_back_to(ledger):
+    move(ledger, "promote", 1, None)
+    move(ledger, "promote", 2, 1)
+    move(ledger, "refuse", 1, 2)
+    assert ledger.champions("digits") == (1,)
+    move(ledger, "refuse", 1, 3)  # by the UI: no promotion before it
+    assert ledger.champions("digits") == (1,)
+    move(ledger, "promote", 4, 1)
+    assert ledger.champions("digits") == (1, 4)
+
+
+def test_a_first_champion_that_was_refused_leaves_none(ledger):
+    move(ledger, "promote", 1, None)
+    move(ledger, "refuse", None, 1)
+    assert ledger.champions("digits") == ()
+    assert ledger.last("digits", "champion").to_version is None
+
+
+def test_a_former_champion_that_is_refused_stays_one_to_go_back_to(ledger):
+    for version, before in ((1, None), (2, 1), (3, 2)):
+        move(ledger, "promote", version, before)
+    move(ledger, "refuse", 3, 2)
+    assert ledger.champions("digits") == (1, 2, 3)
+
+
+def test_a_retired_champion_is_the_one_before_the_next(ledger):
+    move(ledger, "promote", 1, None)
+    move(ledger, "retire", None, 1)
+    assert ledger.last("digits", "champion").to_version is None
+    move(ledger, "promote", 2, None)
+    assert ledger.champions("digits") == (1, 2)
+    assert ledger.verify_chain() == 3
+
+
+def test_what_a_rollout_decided_moves_nothing(ledger):
+    move(ledger, "promote", 1, None)
+    move(ledger, "rollout", 2, None, gate_report={"share": 5})
+    assert ledger.last("digits", "champion").to_version == 1
+    assert ledger.champions("digits") == (1,)
+
+
 def test_a_champion_that_the_ledger_did_not_see_promoted_counts_as_the_one_before(ledger):
     move(ledger, "promote", 1, None)
     assert ledger.previous_champion("digits", current=5) == 1
