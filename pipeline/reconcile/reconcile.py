@@ -1,5 +1,6 @@
 """A pass: for each served model, what the registry wants, what is there, and the steps between them."""
 
+import time
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ from pipeline.reconcile.apply import Application, check_still_wanted, write_conf
 from pipeline.reconcile.config import RESTORE
 from pipeline.reconcile.plan import Fact, differences, plan, without
 from pipeline.reconcile.report import ModelReport, Report
-from pipeline.reconcile.serving import MovedOnError, RefusedError
+from pipeline.reconcile.serving import MovedOnError, RefusedError, ServerReport
 from pipeline.reconcile.steps import Ask, Load, Publish, Step
 from pipeline.reconcile.world import World, read_fact, read_intent
 from registry.client import RegisteredModel
@@ -18,6 +19,7 @@ from registry.ledger import CHALLENGER, CHAMPION
 from registry.promote import Refusal, record_refused
 from slipway.errors import SlipwayError
 
+_FOLLOW_S, _LOOK_S = 3.0, 0.2
 _ROUNDS = 5  # a model whose aliases move faster than that is for the next pass
 
 
@@ -69,11 +71,21 @@ def _round(world: World, model: RegisteredModel, report: ModelReport, *, dry_run
             _refuse(world, intent, fact, step, str(refused))
             report.refused[_version_of(step)] = str(refused)
             return False
-    if made.steps and any(not each.left_out for each in fact.servers):
-        fact = replace(fact, servers=world.serving.report(model.name))
+    if made.steps:
+        fact = replace(fact, servers=_followed(world, model.name, made.final))
     report.notes += [f"{each.address}: {each.left_out}" for each in fact.servers if each.left_out and made.steps]
     report.left += differences(fact.servers, made.final)
     return True
+
+
+def _followed(world: World, name: str, final: Wanted) -> tuple[ServerReport, ...]:
+    """What servers say once they have read the config files, or after the time that they should need for it."""
+    deadline = time.monotonic() + _FOLLOW_S
+    while True:
+        servers = world.serving.report(name)
+        if not differences(servers, final) or time.monotonic() > deadline:
+            return servers
+        time.sleep(_LOOK_S)
 
 
 def _version_of(step: Step) -> int:
