@@ -17,6 +17,7 @@ from registry.entities import PRODUCTION, STAGING
 from registry.intent import Intent, Seen, save_seen
 from registry.ledger import CHALLENGER, CHAMPION
 from registry.promote import Refusal, record_refused
+from serving.model_config import Wanted
 from slipway.errors import SlipwayError
 
 _FOLLOW_S, _LOOK_S = 3.0, 0.2
