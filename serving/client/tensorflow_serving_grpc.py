@@ -96,7 +96,7 @@ class TensorFlowServingGrpc:
             request.inputs[name].CopyFrom(to_proto(value, as_content=value.dtype != np.dtype(object)))
         with self._errors():
             response, call = self._predict.with_call(request, timeout=self._timeout_s)
-        said = dict(call.initial_metadata() or ()).get("x-slipway-variant", "")
+        said = dict(call.trailing_metadata() or ()).get("x-slipway-variant", "")
         self.variant = said.decode() if isinstance(said, bytes) else said
         return response
 

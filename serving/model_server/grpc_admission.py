@@ -59,7 +59,7 @@ def _on(threads: ThreadPoolExecutor, handler: Any) -> Any:
 
 def _refusal(message: str) -> Any:
     def refuse(_requests: Iterator[Any], context: grpc.ServicerContext) -> None:
-        context.send_initial_metadata(tuple(identity_pairs(NOBODY, new_request_id(NOBODY.version, NOBODY.digest))))
+        context.set_trailing_metadata(tuple(identity_pairs(NOBODY, new_request_id(NOBODY.version, NOBODY.digest))))
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
     # To the client one call like another; to gRPC one whose request need not be received before it is answered.

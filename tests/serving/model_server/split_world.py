@@ -146,7 +146,7 @@ class World:
             return client.ask(*x, where=where, method=method, body=body, **headers)
 
     def call(self, *x, metadata=(), request=None, method="Predict", label=""):
-        """One gRPC request; its code, and its initial metadata."""
+        """One gRPC request; its code, and its trailing metadata."""
         if request is None:
             request = PredictRequest()
             request.model_spec.name = "m"
@@ -156,7 +156,7 @@ class World:
         stub = self.channel.unary_unary(PREDICT + method, lambda message: message.SerializeToString(), bytes)
         call = stub.future(request, metadata=metadata, timeout=20)
         call.exception()
-        return call.code(), dict(call.initial_metadata())
+        return call.code(), dict(call.trailing_metadata())
 
     def get(self, path):
         with self.client() as client:
