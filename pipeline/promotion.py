@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.config import Config
 from pipeline.publication import publish
 from registry.client import ModelVersion, Registry
+from registry.deployment import ROLLED_BACK
 from registry.gate import GateReport
 from registry.gate import gate as compare
 from registry.lease import actor
@@ -127,7 +128,7 @@ def to_champion(
         actor=actor(),
         origin=why.origin,
         reason=why.reason,
-        forced=why.force and not report.passed,
+        forced=why.force and (not report.passed or ROLLED_BACK in version.tags),
         gate_report=report,
     )
     with open_world(config, picture) as world:

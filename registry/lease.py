@@ -17,7 +17,7 @@ from typing import Any
 from registry.ledger import Ledger, database_errors
 from slipway.errors import ConflictError, UnavailableError
 
-_PAUSE_S = (0.1, 0.4)  # between two tries of one who waits
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 1.0  # between two tries of one who waits, at most
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def _keep(held: Lease, seconds: float, done: threading.Event) -> None:
 
 def _acquire_within(ledger: Ledger, key: str, seconds: float, wait_s: float) -> Lease:
     deadline = time.monotonic() + wait_s
+    longest_s = _FIRST_PAUSE_S
     while True:
         try:
             return _acquire(ledger, key, seconds)
@@ -101,7 +102,8 @@ def _acquire_within(ledger: Ledger, key: str, seconds: float, wait_s: float) -> 
             if left_s <= 0:
                 raise
             # Uneven pauses: waiters that met once do not meet at every try.
-            time.sleep(min(left_s, random.uniform(*_PAUSE_S)))
+            time.sleep(min(left_s, random.uniform(longest_s / 2, longest_s)))
+            longest_s = min(longest_s * 1.5, _LAST_PAUSE_S)
 
 
 def actor() -> str:

@@ -19,7 +19,7 @@ from slipway.errors import ConflictError
 LEASE_S = 120  # a move is some ten requests
 UI = "ui"
 UI_ACTOR = "not recorded by MLflow"
-_WAIT_S = 60  # for a move that is under way
+_WAIT_S = 120  # for moves that are under way
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,11 @@ def record_live(registry: Registry, ledger: Ledger, move: Move) -> LedgerEntry |
         last = ledger.last(name, CHAMPION)
         recorded = None if last is None else last.to_version
         came_from = recorded if move.replaces in {None, version} else move.replaces
-        lift_rolled_back(registry, name, version)
         if model.aliases.get(CHAMPION) != version:
+            lift_rolled_back(registry, name, version)
             registry.set_alias(name, CHAMPION, version)
-        set_stages(registry, name, version, PRODUCTION)
+        if (model.aliases.get(CHAMPION), model.stages.get(PRODUCTION)) != (version, version):
+            set_stages(registry, name, version, PRODUCTION)
         if model.aliases.get(CHALLENGER) == version:
             registry.delete_alias(name, CHALLENGER)
         if model.tags.get(SERVING) != "true":
