@@ -10,6 +10,7 @@ import pytest
 
 ARTIFACTS_VARIABLE = "SLIPWAY_TEST_ARTIFACTS"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
+_PATIENCE_MS = 60_000  # a page of MLflow's takes a second, and half a minute on a machine with other things to do
 _SIZE = {"width": 1400, "height": 760}
 
 
@@ -35,11 +36,12 @@ class Window:
 @contextmanager
 def chromium():
     """A running browser."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         pytest.fail(f"none of {', '.join(_NAMES)} is on this machine. On Debian: apt-get install chromium")
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program)
         try:
@@ -53,7 +55,7 @@ def window(browser, username=None, password=None):
     """A page whose browser answers the server's question for a password, as a person types it into the dialog."""
     login = None if username is None else {"username": username, "password": password}
     context = browser.new_context(http_credentials=login, viewport=_SIZE, locale="en-GB", timezone_id="UTC")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(_PATIENCE_MS)
     opened = Window(context.new_page())
     opened.listen()
     try:

@@ -94,5 +94,7 @@ class MlflowUi:
         return self.page.get_by_role("row", name=re.compile(f"^Version {version} "))
 
     def _column(self, title):
-        titles = self.page.get_by_role("table").get_by_role("columnheader").all_inner_texts()
+        """The place of a column in the table of versions; the page has a table of tags too."""
+        version = self.page.get_by_role("columnheader", name="Version", exact=True)
+        titles = self.page.get_by_role("row").filter(has=version).get_by_role("columnheader").all_inner_texts()
         return [text.strip() for text in titles].index(title)
