@@ -1,7 +1,9 @@
 """The history of what was live: append-only, each entry sealed over the one before it.
 
-The digests show that an entry was changed, removed from the middle or slipped in. An end that was cut off, or a ledger
-rewritten as a whole, they cannot show: for that, keep the last digest elsewhere.
+The database refuses to change or delete an entry (`registry.migrations`), which keeps the ledger from mistakes. It does
+not keep it from somebody who may drop a trigger or replace the file. What such a one does the digests show: an entry
+that was changed, removed from the middle or slipped in. An end that was cut off, or a ledger rewritten as a whole, they
+cannot show: for that, keep the last digest elsewhere.
 """
 
 import contextlib
