@@ -17,7 +17,8 @@ State = Literal["live", "canary", "refused", "retired"]
 LONGEST_REASON = 500
 LONGEST_LINE = 400
 LONGEST_DESCRIPTION = 5000  # characters that MLflow's table takes
-_LINE = re.compile(r"^[ \t]*\*\*Slipway: (?:live|canary|refused|retired)\*\*.*(?:\r?\n){0,2}", re.MULTILINE)
+# No Markdown: the model's page shows the first words of a description as they are written.
+_LINE = re.compile(r"^[ \t]*Slipway: (?:live|canary|refused|retired) since \d.*(?:\r?\n){0,2}", re.MULTILINE)
 
 
 def note(registry: Registry, name: str, version: int, state: State, reason: str, time_s: float) -> None:
@@ -32,7 +33,7 @@ def note(registry: Registry, name: str, version: int, state: State, reason: str,
     if said == (state, reason) and _LINE.search(present.description):
         return
     time = datetime.fromtimestamp(time_s, UTC)
-    description = with_line(present.description, f"**Slipway: {state}** since {time:%Y-%m-%d %H:%M:%S} UTC. {reason}")
+    description = with_line(present.description, f"Slipway: {state} since {time:%Y-%m-%d %H:%M:%S} UTC. {reason}")
     if description != present.description:
         registry.set_description(name, version, description)
     # The state last: whoever reads a state that changed finds the reason and the time that belong to it.

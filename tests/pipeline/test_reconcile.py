@@ -52,7 +52,7 @@ def test_a_moved_alias_goes_live_everywhere(world, servers):
     assert (entry.actor, entry.origin) == ("not recorded by MLflow", "ui")
     assert world.tags(2)["slipway.deploy"] == "live"
     assert world.tags(1)["slipway.deploy"] == "retired"
-    assert world.registry.version(NAME, 2).description.startswith("**Slipway: live**")
+    assert world.registry.version(NAME, 2).description.startswith("Slipway: live")
 
 
 def test_a_second_pass_does_nothing_and_writes_nothing(world):

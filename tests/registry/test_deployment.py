@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from registry.deployment import DEPLOY, DEPLOY_REASON, DEPLOY_TIME, LONGEST_DESCRIPTION, note, with_line
 
-LINE = "**Slipway: live** since 2027-01-15 08:00:00 UTC. promote by ada"
+LINE = "Slipway: live since 2027-01-15 08:00:00 UTC. promote by ada"
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_note_replaces_the_one_before_whatever_people_wrote_around_it(digits):
     digits.registry.set_description("digits", 1, f"Seen by Bob.\n\n{say(digits).description}\n\nAnd below.")
     version = say(digits, "retired", "version 2 is live in its place", 1_800_000_060.0)
     line, _, rest = version.description.partition("\n\n")
-    assert line == "**Slipway: retired** since 2027-01-15 08:01:00 UTC. version 2 is live in its place"
+    assert line == "Slipway: retired since 2027-01-15 08:01:00 UTC. version 2 is live in its place"
     assert rest == "Seen by Bob.\n\na description\n\nAnd below."
     assert version.tags[DEPLOY] == "retired"
 
@@ -62,9 +62,9 @@ def test_where_a_description_leaves_no_room_the_tags_say_it_and_the_words_stay(d
 
 @given(st.text(max_size=LONGEST_DESCRIPTION), st.text(st.characters(exclude_categories=["C", "Z"])))
 def test_a_description_keeps_every_word_and_has_at_most_one_line(description, reason):
-    line = f"**Slipway: refused** since 2027-01-15 08:00:00 UTC. {reason}"
+    line = f"Slipway: refused since 2027-01-15 08:00:00 UTC. {reason}"
     once = with_line(description, line)
     assert len(once) <= LONGEST_DESCRIPTION
     assert once.endswith(description)
     assert with_line(once, line) == once
-    assert with_line(once, line.replace("refused", "retired")).count("**Slipway: ") == once.count("**Slipway: ")
+    assert with_line(once, line.replace("refused", "retired")).count("Slipway: ") == once.count("Slipway: ")
