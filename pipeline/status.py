@@ -1,66 +1,118 @@
-"""Intent (the registry), fact (base path, server), and the difference between them."""
+"""Intent (the registry), fact (base path, config files, servers), and the difference, of every served model."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.promotion import champion_and_previous, open_ledger
-from pipeline.publication import configured
+from pipeline.onlooker import Onlooker
+from pipeline.promotion import open_ledger
+from pipeline.reconcile.followers import Place
+from pipeline.reconcile.plan import Fact, Plan, differences, plan
+from pipeline.reconcile.serving import ServerReport
+from pipeline.reconcile.steps import AwaitLive, Record, Save
+from pipeline.reconcile.world import World, read_fact, read_intent
 from pipeline.summary import table
-from registry.client import ModelVersion, Registry
+from registry.client import ModelVersion, RegisteredModel, Registry
 from registry.history import HistoryRow
 from registry.history import history as ledger_rows
+from registry.intent import Intent
 from registry.register import GATE
-from serving.model_config import LABELS_CONFIG, MODELS_CONFIG
-from serving.stores import open_store
+from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, STABLE, Listed
+from serving.stores.local import local_path
+from serving.traffic import TRAFFIC_FILE, Traffic, parse_traffic
 
-_ASK_S = 5.0
+_COLUMNS = ("version", "aliases", "stage", "gate", "published", "run")
 
 
 @dataclass(frozen=True)
-class Status:
+class ModelStatus:
     """Where one registered model stands."""
 
-    name: str
-    champion: int | None
-    previous: int | None
-    configured: Mapping[str, int | None]  # config file -> the version that it has live
-    server: str | None  # what a server said, if one was asked
+    intent: Intent
+    fact: Fact
+    plan: Plan  # what a pass of reconcile would do
     versions: Sequence[ModelVersion]
-    published: Sequence[int]
+    traffic: Traffic | None  # how embedded servers split it; None: no split
 
     @property
-    def differences(self) -> list[str]:
-        """What is not as the registry wants it; empty if nothing."""
-        found = []
-        if self.champion is not None and self.champion not in self.published:
-            found.append(f"champion version {self.champion} is not published")
-        found += [
-            f"{file} has version {version} live, the champion is {self.champion}"
-            for file, version in self.configured.items()
-            if version != self.champion
-        ]
-        return found
+    def name(self) -> str:
+        return self.fact.model.name
 
-    def as_dict(self) -> dict[str, Any]:
+    @property
+    def live(self) -> dict[str, int | None]:
+        """Config file -> the version that servers which read it have live."""
+        models = self.fact.models.versions
         return {
-            "name": self.name,
-            "champion": self.champion,
-            "previous": self.previous,
-            "configured": dict(self.configured),
-            "server": self.server,
-            "differences": self.differences,
-            "versions": self._rows(),
+            MODELS_CONFIG: next(iter(models)) if len(models) == 1 else None,
+            LABELS_CONFIG: self.fact.labels.labels.get(STABLE),
         }
 
-    def table(self) -> str:
-        rows = table(self._rows(), ("version", "aliases", "stage", "gate", "published", "run"))
-        lines = [f"{self.name}: champion {self.champion or 'none'}, a rollback goes to {self.previous or 'none'}", rows]
-        lines += [] if self.server is None else [f"server: {self.server}"]
-        lines += [f"difference: {each}; `slipway serve` mends it" for each in self.differences]
-        lines += [] if self.differences else ["the base path is as the registry says"]
-        return "\n".join(lines)
+    @cached_property
+    def differences(self) -> list[str]:
+        """What is not as the registry wants it; empty if nothing."""
+        champion = self.plan.final.champion
+        found = []
+        if champion is not None and champion not in self.fact.published:
+            found.append(f"champion version {champion} is not published")
+        found += [
+            f"{file} has version {version or 'none'} live, the champion is {champion or 'none'}"
+            for file, version in self.live.items()
+            if version != champion
+        ]
+        return [*found, *differences(self.fact.servers, self.plan.final)]
+
+    @cached_property
+    def to_do(self) -> list[str]:
+        """What a pass of reconcile would change; empty if nothing."""
+        first = self.fact.seen is None  # a first pass writes down what has been so all along
+        quiet = (Save, AwaitLive, Record) if first else (Save, AwaitLive)
+        return [step.text for step in self.plan.steps if not isinstance(step, quiet)]
+
+    def as_dict(self) -> dict[str, Any]:
+        fact = self.fact
+        return {
+            "name": self.name,
+            "champion": self.intent.champion,
+            "challenger": self.intent.challenger,
+            "previous": fact.previous,
+            "notes": list(self.plan.notes),
+            "versions": self._rows(),
+            "published": sorted(fact.published),
+            "configured": self.live,
+            "loaded": {
+                MODELS_CONFIG: sorted(fact.models.versions | fact.models.candidates),
+                LABELS_CONFIG: sorted(fact.labels.versions | fact.labels.candidates),
+            },
+            "labels": dict(fact.labels.labels),
+            "traffic": None if self.traffic is None else asdict(self.traffic),
+            "servers": [_server(each) for each in fact.servers],
+            "differences": self.differences,
+            "to_do": self.to_do,
+        }
+
+    def lines(self) -> Iterator[str]:
+        intent, fact = self.intent, self.fact
+        candidate = "" if intent.challenger is None else f", challenger {intent.challenger}"
+        goes_to = fact.previous or "none"
+        yield f"{self.name}: champion {intent.champion or 'none'}{candidate}, a rollback goes to {goes_to}"
+        yield table(self._rows(), _COLUMNS)
+        yield f"{LABELS_CONFIG}: {_listed(fact.labels)}"
+        yield f"{MODELS_CONFIG}: {_listed(fact.models)}"
+        if self.traffic is not None:
+            split = f"stable {self.traffic.stable:g} %, canary {self.traffic.canary:g} %"
+            yield f"{TRAFFIC_FILE}: {split}, copied to the canary {self.traffic.shadow:g} %"
+        for server in fact.servers:
+            yield f"{server.address}: {_server_words(server)}"
+        yield from (f"note: {note}" for note in self.plan.notes)
+        yield from (f"difference: {each}" for each in self.differences)
+        if self.to_do:
+            yield f"`slipway reconcile --once` would: {'; '.join(self.to_do)}"
+        if not self.to_do and not self.differences:
+            yield "the base path is as the registry says"
 
     def _rows(self) -> list[dict[str, Any]]:
         return [
@@ -69,27 +121,40 @@ class Status:
                 "aliases": ",".join(each.aliases),
                 "stage": each.stage,
                 "gate": each.tags.get(GATE, ""),
-                "published": "yes" if each.version in self.published else "no",
+                "published": "yes" if each.version in self.fact.published else "no",
                 "run": each.run_id,
             }
             for each in self.versions
         ]
 
 
-def status(config: Config, address: str | None) -> Status:
-    """Where `config.name` stands; a server at `address` is asked too."""
+@dataclass(frozen=True)
+class Status:
+    """Where every model stands that was asked about."""
+
+    models: Sequence[ModelStatus]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"models": [each.as_dict() for each in self.models]}
+
+    def text(self) -> str:
+        if not self.models:
+            return "no model is served: none has the tag slipway.serving, and none that is named exists"
+        return "\n\n".join("\n".join(each.lines()) for each in self.models)
+
+
+def status(config: Config, name: str | None = None) -> Status:
+    """Where `name` stands, or, without one, `config.name` and every model that is served."""
     registry = Registry()
-    champion, previous = champion_and_previous(registry, open_ledger(registry), config.name)
-    store = open_store(config.base)
-    return Status(
-        name=config.name,
-        champion=champion,
-        previous=previous,
-        configured=dict(zip((MODELS_CONFIG, LABELS_CONFIG), configured(config, config.name), strict=True)),
-        server=None if address is None else _ask(address, config.name),
-        versions=registry.versions(config.name),
-        published=store.versions(config.name),
-    )
+    onlooker = Onlooker(config.reconcile.addresses, Place(local_path(config.base), Path(config.workdir) / "verify.log"))
+    with contextlib.closing(onlooker):
+        world = World(config, registry, open_ledger(registry), onlooker)
+        if name is not None:
+            models: Sequence[RegisteredModel] = (registry.model(name),)
+        else:
+            models = registry.served_models({config.name, *config.reconcile.model_names})
+        traffic = _traffic(world)
+        return Status([_status(world, model, traffic.get(model.name)) for model in models])
 
 
 def history(config: Config) -> tuple[HistoryRow, ...]:
@@ -97,14 +162,58 @@ def history(config: Config) -> tuple[HistoryRow, ...]:
     registry = Registry()
     rows = ledger_rows(open_ledger(registry), config.name)
     if not rows:
-        registry.versions(config.name)  # NotFoundError for a name that does not exist
+        registry.model(config.name)  # NotFoundError for a name that does not exist
     return rows
 
 
-def _ask(address: str, name: str) -> str:
-    from serving.client.address import parse_address
-    from serving.client.http import Http
-    from serving.client.tensorflow_serving_rest import is_available
+def _status(world: World, model: RegisteredModel, traffic: Traffic | None) -> ModelStatus:
+    intent, seen = read_intent(world, model)
+    fact = read_fact(world, model, intent, seen)
+    made = plan(intent, fact, allow_retire=world.config.reconcile.allow_retire)
+    return ModelStatus(intent, fact, made, world.registry.versions(model.name), traffic)
 
-    with Http(parse_address(address), _ASK_S) as http:
-        return is_available(http, name)[1]
+
+def _traffic(world: World) -> dict[str, Traffic]:
+    data = world.store.update_file(TRAFFIC_FILE, lambda present: present)
+    return {} if data is None else dict(parse_traffic(data, TRAFFIC_FILE))
+
+
+def _listed(listing: Listed) -> str:
+    versions = [
+        " ".join([str(number), *(label for label, of in sorted(listing.labels.items()) if of == number)])
+        for number in sorted(listing.versions)
+    ]
+    candidates = [f"{number} as a candidate" for number in sorted(listing.candidates)]
+    return ", ".join([*versions, *candidates]) or "does not list it"
+
+
+def _server(report: ServerReport) -> dict[str, Any]:
+    return {
+        "address": report.address,
+        "answers": not report.left_out,
+        "error": report.left_out or None,
+        "live": report.live,
+        "versions": {str(number): asdict(state) for number, state in sorted(report.versions.items())},
+        "candidates": {str(number): asdict(state) for number, state in sorted(report.candidates.items())},
+        "labels": dict(report.labels),
+    }
+
+
+def _server_words(report: ServerReport) -> str:
+    if report.left_out:
+        return report.left_out
+    if not report.versions and not report.candidates:
+        return "does not know it"
+    states = {**report.versions, **report.candidates}
+    words = [
+        " ".join(
+            [
+                str(number),
+                state.state,
+                *(label for label, of in sorted(report.labels.items()) if of == number),
+                *([f"({state.error})"] if state.error else []),
+            ]
+        )
+        for number, state in sorted(states.items())
+    ]
+    return ", ".join(words)

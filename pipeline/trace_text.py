@@ -8,7 +8,7 @@ from pipeline.lives import Life
 from pipeline.summary import table
 from pipeline.trace import Trace
 from registry.deployment import DEPLOY, DEPLOY_REASON
-from registry.gate import GateReport, RuleResult
+from registry.gate import report_from_dict
 from registry.register import DATASET_DIGEST, MANIFEST_DIGEST
 from serving.servable.manifest import Manifest
 
@@ -80,7 +80,7 @@ def as_text(found: Trace) -> str:
         *(_line("note", note) for note in found.notes),
     ]
     if found.gate is not None:
-        lines += ["", _report(found.gate).table()]
+        lines += ["", report_from_dict(found.gate).table()]
     if found.manifest is not None:
         lines += ["", table(_shown_variants(found.manifest), ("variant", "accuracy", "images", "parity"))]
     return "\n".join(lines)
@@ -126,11 +126,6 @@ def _servable(found: Trace) -> str:
     if found.manifest is None:
         return f"manifest {digest}"
     return f"{len(found.manifest.files)} files, {found.manifest.size_bytes / 1e6:.1f} MB, manifest {digest}"
-
-
-def _report(document: Mapping[str, Any]) -> GateReport:
-    rules = tuple(RuleResult(**rule) for rule in document["rules"])
-    return GateReport(document["name"], document["version"], document["against"], rules)
 
 
 def _shown_variants(manifest: Manifest) -> list[dict[str, Any]]:

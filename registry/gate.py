@@ -1,7 +1,7 @@
 """May this version be champion? A pure function of two evaluations and a policy; its answer is a value."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
@@ -95,6 +95,12 @@ class GateReport:
             ],
             "next_command": self.next_command,
         }
+
+
+def report_from_dict(document: Mapping[str, Any]) -> GateReport:
+    """The report that `as_dict` made a document of; KeyError or TypeError for another document."""
+    rules = tuple(RuleResult(**rule) for rule in document["rules"])
+    return GateReport(document["name"], document["version"], document["against"], rules)
 
 
 def gate(candidate: Candidate, champion: Candidate | None, policy: Policy) -> GateReport:

@@ -11,16 +11,17 @@ from slipway.errors import InputError
 
 
 @click.command(cls=Command)
-@config_options("name", "base")
-@option("--address", "A model server to ask as well.")
+@MODEL
+@config_options("name", "base", "reconcile.models", "reconcile.servers")
 @JSON
-def status(config: str | None, address: str | None, json: bool | None, **values: Any) -> None:
-    """Show what the registry wants live, what is published, and what a server has."""
+def status(model: str | None, config: str | None, json: bool | None, **values: Any) -> None:
+    """Show what the registry wants live, what is published, what servers have, and the difference; of every model."""
     from pipeline import status as status_step
     from pipeline import summary
 
-    found = status_step.status(config_from(config, values), address)
-    click.echo(summary.as_json(found.as_dict()) if json else found.table())
+    resolved = config_of_model(model, config, values)
+    found = status_step.status(resolved, model or values["name"])
+    click.echo(summary.as_json(found.as_dict()) if json else found.text())
 
 
 @click.command(cls=Command)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from mlflow.deployments.cli import commands as deployments
 
 from pipeline.cli import main
 from pipeline.config import load_config
@@ -42,6 +43,8 @@ def check_command(command: str) -> None:
             assert {word for word in rest if "=" not in word and word.isalpha()} <= TARGETS_OF_MAKE
         case ["mlflow", "run", ".", *rest]:
             check_mlflow_run(rest)
+        case ["mlflow", "deployments", name, *rest]:
+            deployments.commands[name].make_context(name, rest, parent=click.Context(deployments))
         case ["slipway-model-server", *rest] | ["python", "-m", "serving.model_server", *rest]:
             parse_flags([*rest, "--model_base_path=x"])
         case ["python", "-m", module, *_]:

@@ -128,7 +128,7 @@ def test_a_promotion_goes_live_and_a_rollback_undoes_it(world, second):
     assert set(map(str, world.live().values())) == {"2", "[2]"}
     assert world.registry.version(NAME, 1).stage == "Archived"
 
-    status = json_of(ended_well(world.run("status", "--json")))
+    (status,) = json_of(ended_well(world.run("status", "--json")))["models"]
     assert (status["champion"], status["previous"], status["differences"]) == (2, 1, [])
     assert [row["published"] for row in status["versions"]] == ["yes", "yes", "no"]
 
