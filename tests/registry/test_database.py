@@ -36,10 +36,9 @@ INSERT INTO slipway_ledger VALUES (2, 1800000001.0, 'digits', 'promote', 'champi
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
-def url(request, tmp_path):
-    """An empty database."""
-    return f"sqlite:///{tmp_path}/slipway.db" if request.param == "sqlite" else request.getfixturevalue("database_url")
+@pytest.fixture
+def url(database):
+    return database
 
 
 def execute(url, statements):

@@ -105,9 +105,9 @@ def test_a_change_to_a_version_is_followed(now, seen):
         assert not intent.champion_moved or intent.champion is None
 
 
-def test_what_a_pass_saw_is_read_back_and_replaced(tmp_path):
+def test_what_a_pass_saw_is_read_back_and_replaced(database):
     now = iter([100.0, 200.0, 300.0])
-    ledger = Ledger(f"sqlite:///{tmp_path}/slipway.db", clock=lambda: next(now))
+    ledger = Ledger(database, clock=lambda: next(now))
     assert load_seen(ledger, "digits") is None
     assert last_finished_s(ledger, "digits") is None
     save_seen(ledger, "digits", Seen(1, None, 1, None, None))

@@ -110,8 +110,8 @@ def test_one_who_waits_for_longer_than_it_may_is_told_who_holds_it(ledger):
     assert 0.5 <= time.monotonic() - began < 10
 
 
-def test_a_renewed_lease_outlasts_its_time_and_is_free_after_its_block(tmp_path):
-    ledger = Ledger(f"sqlite:///{tmp_path}/slipway.db")
+def test_a_renewed_lease_outlasts_its_time_and_is_free_after_its_block(database):
+    ledger = Ledger(database)
     with renewed_lease(ledger, "reconcile", 1.5) as held:
         time.sleep(3)
         held.check()
@@ -121,8 +121,7 @@ def test_a_renewed_lease_outlasts_its_time_and_is_free_after_its_block(tmp_path)
         pass
 
 
-def test_a_renewal_does_not_take_back_a_lease_that_another_has_taken_over(tmp_path, clock):
-    ledger = Ledger(f"sqlite:///{tmp_path}/slipway.db", clock)
+def test_a_renewal_does_not_take_back_a_lease_that_another_has_taken_over(ledger, clock):
     with renewed_lease(ledger, "reconcile", 0.6) as first:
         clock.now += 5  # as after a machine that stood still
         with lease(ledger, "reconcile", 60) as second:

@@ -7,8 +7,8 @@ from registry.rollouts import load_rollout, save_rollout
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    return Ledger(f"sqlite:///{tmp_path}/slipway.db")
+def ledger(database):
+    return Ledger(database)
 
 
 def test_the_state_saved_last_is_read_back_as_it_was(ledger):
