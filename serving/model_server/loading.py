@@ -17,7 +17,6 @@ from serving.servable.layout import GOLDEN, MANIFEST, REFERENCE_VARIANT, publish
 from slipway.errors import IntegrityError
 
 _GOLDEN_BATCH = 8
-_GOLDEN_AT_ONCE = 32
 # A picture's file goes through all that its pixels go through, if one network answers both: a few of these, then.
 _FILES_FIRST = Asked(pixels=slice(4))
 _REST = Asked(pixels=slice(4, None), encoded=slice(0))
@@ -82,10 +81,7 @@ class _Trial:
             paced = PacedRuntime(runtime, self.pace)
             if self._warms_up:
                 warm_up(paced, self.directory, self.warmup)
-            if self._one_by_one:
-                self._ask_golden(paced, _GOLDEN_AT_ONCE, _FILES_FIRST)
-            else:
-                self._ask_golden(paced, _GOLDEN_BATCH, EVERYTHING)
+            self._ask_golden(paced, _GOLDEN_BATCH, _FILES_FIRST if self._one_by_one else EVERYTHING)
         except BaseException:
             runtime.close()
             raise

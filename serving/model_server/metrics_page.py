@@ -66,7 +66,7 @@ class _Collected(Collector):
         )
         faults = GaugeMetricFamily(
             "slipway_version_faults",
-            "Faults found in a version while it answers, in nothing that it answers by.",
+            "Faults found in a version since it is AVAILABLE.",
             labels=("model", "version"),
         )
         for model in self._models.served():

@@ -33,7 +33,7 @@ class Version:
     loaded: Loaded | None = None
     tally: Tally = field(default_factory=Tally)
     uses: int = 0
-    faults: list[ServingError] = field(default_factory=list)  # found while AVAILABLE, in none of its answers
+    faults: list[ServingError] = field(default_factory=list)  # found since it is AVAILABLE
 
     def fail(self, failure: ServingError, now: float) -> None:
         """The load ended in `failure`."""

@@ -84,8 +84,8 @@ class Variant(NamedTuple):
 class Loaded(NamedTuple):
     """A runtime that may take traffic.
 
-    later: what is still to be done when it does, in that order; what one raises is a fault of the version that none
-    of its answers has.
+    later: what is still to be done when it does, in that order; what one raises is a fault of the version, which goes
+    on with what was checked.
     """
 
     runtime: Runtime
