@@ -8,11 +8,11 @@ from pipeline.publication import publish
 from pipeline.reconcile.plan import Fact
 from pipeline.reconcile.report import ModelReport
 from pipeline.reconcile.serving import MovedOnError, RefusedError, Waiting
-from pipeline.reconcile.steps import Ask, AwaitLive, Configure, Load, Publish, Record, Retire, Save, Step
+from pipeline.reconcile.steps import Ask, AwaitLive, Configure, Load, Publish, Record, Retire, Save, Step, Withdraw
 from pipeline.reconcile.world import World
 from registry.client import ModelVersion
 from registry.deployment import DEPLOY, ROLLED_BACK, note
-from registry.entities import RegisteredModel
+from registry.entities import STAGE_OF, RegisteredModel
 from registry.intent import Intent, decide, save_seen
 from registry.lease import lease
 from registry.ledger import CHAMPION, LedgerEntry
@@ -65,6 +65,8 @@ class Application:
                 self._timed("registry", lambda: self._record(step))
             case Retire():
                 self._retire(step)
+            case Withdraw():
+                self._withdraw(step)
             case Save():
                 save_seen(self._world.ledger, self._name, step.seen)
                 return
@@ -145,6 +147,15 @@ class Application:
         if step.champion is not None:
             reason = f"alias {CHAMPION} was deleted in MLflow"
             record_retired(self._world.registry, self._world.ledger, self._name, step.champion, reason)
+
+    def _withdraw(self, step: Withdraw) -> None:
+        registry, name = self._world.registry, self._name
+        with lease(self._world.ledger, f"move {name}", _CHANGE_OVER_S, _CHANGE_OVER_WAIT_S):
+            self._still_wanted()
+            if registry.aliases(name).get(step.role) == step.version:
+                registry.delete_alias(name, step.role)
+            if registry.version(name, step.version).stage == STAGE_OF[step.role]:
+                registry.set_stage(name, step.version, "Archived")
 
     def _note_gone(self, number: int, reason: str) -> None:
         """Only on one that was said to be served: a refusal stays as it was written."""

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from pipeline.reconcile.serving import ServerReport
-from pipeline.reconcile.steps import Ask, AwaitLive, Configure, Load, Publish, Record, Retire, Save, Step
+from pipeline.reconcile.steps import Ask, AwaitLive, Configure, Load, Publish, Record, Retire, Save, Step, Withdraw
 from registry.client import RegisteredModel
 from registry.entities import PRODUCTION, STAGING
 from registry.intent import Intent, Seen
@@ -28,7 +28,8 @@ class Fact:
     models: Listed = field(default_factory=Listed)  # what models.config says
     servers: tuple[ServerReport, ...] = ()
     seen: Seen | None = None
-    previous: int | None = None  # the champion before the one that the registry wants, by the ledger
+    previous: int | None = None  # the champion before the one that is wanted, or else live, by the ledger
+    recorded: int | None = None  # the champion by the ledger
     refused: AbstractSet[int] = frozenset()  # were refused, and their alias has not moved since
 
     @property
@@ -88,10 +89,13 @@ class _Planner:
             self._promote(champion)
         else:
             self._confirm(champion)
+        self._withdraw_champion(champion)
         if self._canary not in {None, champion, challenger}:
             self._steps.append(Retire(frozenset({self._canary} - {None})))
         if challenger is not None:
             self._load_challenger(challenger, final)
+        elif self._intent.challenger is None:
+            self._withdraw_challenger()
         self._configure(final)
         if self._seen != self._fact.seen:
             self._steps.append(Save(self._seen))
@@ -122,11 +126,21 @@ class _Planner:
         return None if wanted == champion else wanted
 
     def _previous(self, champion: int | None) -> int | None:
-        """What stays loaded beside the champion, so that a rollback loads nothing."""
-        live = self._fact.live
-        previous = self._fact.previous if live in {None, champion} else live
+        """What stays loaded beside the champion, so that a rollback loads nothing: as the ledger will have it."""
+        former = self._former(champion)
+        told = former is not None and champion != self._fact.recorded
+        previous = former if told else self._fact.previous
         there = previous in self._fact.published and champion is not None and previous != champion
         return previous if there else None
+
+    def _former(self, champion: int | None) -> int | None:
+        """What was live before `champion`, where this pass is to record that; None if it is not, or nothing was."""
+        fact, live = self._fact, self._fact.live
+        if live not in {None, champion}:
+            return live
+        confirmed = live == champion == self._intent.champion and self._intent.champion_moved
+        before = fact.seen.champion if confirmed and fact.seen is not None else None
+        return before if before != champion else None
 
     def _retire_champion(self) -> None:
         live = self._fact.live
@@ -146,7 +160,7 @@ class _Planner:
             replace(self._present(live, champion), champion=champion, previous=live, candidate=None), live=True
         )
         self._steps.append(AwaitLive(champion))
-        self._record(champion, live)
+        self._record(champion)
 
     def _confirm(self, champion: int) -> None:
         """The version is live already: perhaps a pass that was killed had come so far."""
@@ -155,7 +169,7 @@ class _Planner:
         self._configure(self._present(champion))
         if champion == self._intent.champion and self._intent.champion_moved:
             self._steps.append(AwaitLive(champion))
-            self._record(champion, None if self._fact.seen is None else self._fact.seen.champion)
+            self._record(champion)
 
     def _load_challenger(self, challenger: int, final: Wanted) -> None:
         fact = self._fact
@@ -170,6 +184,24 @@ class _Planner:
             return
         self._steps.append(Record(challenger, CHALLENGER, None))
         self._seen = replace(self._seen, challenger=challenger, staging=challenger)
+
+    def _withdraw_champion(self, champion: int | None) -> None:
+        """What was taken away is not to go live by its other name; what is live may keep that."""
+        named = {self._seen.champion, self._seen.production} - {None, champion}
+        if self._intent.champion is None and self._intent.champion_moved and named:
+            self._steps += [Withdraw(version, CHAMPION) for version in named if version is not None]
+            seen = self._seen
+            self._seen = replace(
+                seen,
+                champion=None if seen.champion in named else seen.champion,
+                production=None if seen.production in named else seen.production,
+            )
+
+    def _withdraw_challenger(self) -> None:
+        named = self._seen.staging if self._seen.challenger is None else self._seen.challenger
+        if self._intent.challenger_moved and named is not None:
+            self._steps.append(Withdraw(named, CHALLENGER))
+            self._seen = replace(self._seen, challenger=None, staging=None)
 
     def _present(self, live: int | None, candidate: int | None = None) -> Wanted:
         """What servers hold now, with `live` live and `candidate` loaded besides."""
@@ -188,8 +220,8 @@ class _Planner:
             self._steps.append(Configure(wanted, self._listing, live))
             self._listing = listing
 
-    def _record(self, champion: int, former: int | None) -> None:
-        self._steps.append(Record(champion, CHAMPION, None if former == champion else former))
+    def _record(self, champion: int) -> None:
+        self._steps.append(Record(champion, CHAMPION, self._former(champion)))
         seen = self._seen
         self._seen = Seen(
             champion=champion,

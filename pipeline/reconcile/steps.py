@@ -104,6 +104,18 @@ class Retire:
 
 
 @dataclass(frozen=True)
+class Withdraw:
+    """Take both alias and stage away, one of which was taken: else the other would name the version again."""
+
+    version: int
+    role: str
+
+    @property
+    def text(self) -> str:
+        return f"take alias and stage of the {self.role} from version {self.version}"
+
+
+@dataclass(frozen=True)
 class Save:
     """Keep what was acted on, so that the next pass finds what moves after this."""
 
@@ -114,4 +126,4 @@ class Save:
         return "remember this pass"
 
 
-Step = Publish | Configure | Load | Ask | AwaitLive | Record | Retire | Save
+Step = Publish | Configure | Load | Ask | AwaitLive | Record | Retire | Withdraw | Save

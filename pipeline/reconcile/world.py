@@ -81,6 +81,7 @@ def read_fact(world: World, model: RegisteredModel, intent: Intent, seen: Seen |
     """What is there, of one model; UnavailableError if a server is there and does not answer."""
     name, store = model.name, world.store
     labels, models = read_listing(world, name)
+    champions = world.ledger.champions(name)
     fact = Fact(
         model=model,
         base_path=world.model_path(name),
@@ -89,9 +90,11 @@ def read_fact(world: World, model: RegisteredModel, intent: Intent, seen: Seen |
         models=models,
         servers=world.serving.report(name),
         seen=seen,
-        previous=None if intent.champion is None else world.ledger.previous_champion(name, intent.champion),
+        recorded=champions[-1] if champions else None,
     )
-    return replace(fact, refused=_refused_before(world, intent, fact))
+    champion = fact.live if intent.champion is None else intent.champion
+    previous = None if champion is None else world.ledger.previous_champion(name, champion)
+    return replace(fact, previous=previous, refused=_refused_before(world, intent, fact))
 
 
 def _refused_before(world: World, intent: Intent, fact: Fact) -> frozenset[int]:
