@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_PROGRESS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
 @contextlib.contextmanager
@@ -24,6 +25,19 @@ def few_retries() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(_RETRIES, None)
+
+
+@contextlib.contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Leave MLflow's progress bars out of standard error, unless the user has said otherwise."""
+    if _PROGRESS in os.environ:
+        yield
+        return
+    os.environ[_PROGRESS] = "false"
+    try:
+        yield
+    finally:
+        os.environ.pop(_PROGRESS, None)
 
 
 @contextlib.contextmanager

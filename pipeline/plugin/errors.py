@@ -14,6 +14,7 @@ from mlflow.protos.databricks_pb2 import (
     TEMPORARILY_UNAVAILABLE,
 )
 
+from registry.mlflow_calls import without_progress_bars
 from slipway.errors import ConflictError, InputError, NotFoundError, SlipwayError, UnavailableError
 
 _FLAVOR = "slipway"
@@ -48,7 +49,8 @@ def as_mlflow(flavor: str | None, endpoint: str | None) -> Iterator[None]:
             raise InputError(f"flavor {flavor!r}: servables are served, of the flavor {_FLAVOR!r}. Leave --flavor out.")
         if endpoint:
             raise InputError(f"endpoint {endpoint!r}: this target has deployments alone. Pass --name, no --endpoint.")
-        yield
+        with without_progress_bars():
+            yield
     except AlreadyExistsError as error:
         raise DeploymentError(str(error), RESOURCE_ALREADY_EXISTS) from error
     except SlipwayError as error:

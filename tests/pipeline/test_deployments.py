@@ -2,6 +2,7 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ import pytest
 from mlflow.deployments import get_deploy_client
 from mlflow.exceptions import MlflowException
 
+from serving.model_config import Wanted
+from tests.pipeline.lifecycle_world import free_ports, wait_until
 from tests.serving.model_server.processes import model_server
 from tests.serving.model_server.servables import LABELS, SIZE, answers, png
 
@@ -212,6 +215,93 @@ def test_what_cannot_be_done_is_an_mlflow_exception_with_its_code(client, champi
             action()
         assert caught.value.error_code == code, caught.value
         assert said in str(caught.value)
+
+
+def test_a_model_that_is_live_already_becomes_a_deployment_once(client, champion, registered, monkeypatch):
+    registered.published(monkeypatch, champion)
+    registered.configured("digits", Wanted(1))
+    assert client.create_deployment("digits", "models:/digits@champion")["version"] == 1
+    with pytest.raises(MlflowException, match="exists, of models:/digits@champion"):
+        client.create_deployment("digits", "models:/digits@champion")
+
+
+class Died(BaseException):
+    """A process that ends here."""
+
+
+@pytest.mark.parametrize("server", ["embedded"], indirect=True)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "pipeline.reconcile.followers.Followers.await_loaded",
+        "pipeline.reconcile.followers.Followers.verify",
+        "pipeline.reconcile.followers.Followers.await_live",
+        "registry.ledger.Ledger.append",
+        "pipeline.plugin.deployments.keep_record",
+    ],
+)
+def test_a_create_that_died_halfway_is_finished_by_the_next_one(client, champion, registered, monkeypatch, place):
+    def die(*_arguments, **_more):
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, die)
+        with pytest.raises(Died):
+            client.create_deployment("trial", "models:/digits/1")
+    assert client.list_deployments() == []
+    assert client.create_deployment("trial", "models:/digits/1")["version"] == 1
+    assert labels(client.predict("trial", pixels())) == expected(pixels())
+    assert [entry.to_version for entry in registered.ledger.entries("trial")] == [1]
+
+
+@pytest.mark.parametrize("server", ["embedded"], indirect=True)
+def test_of_creates_at_once_one_serves_and_the_others_are_told(client, champion, registered):
+    for _ in range(2):
+        registered.version()
+
+    def create(version):
+        try:
+            return get_deploy_client("slipway").create_deployment("trial", f"models:/digits/{version}")["version"]
+        except MlflowException as error:
+            return error.error_code
+
+    with ThreadPoolExecutor(3) as threads:
+        outcomes = list(threads.map(create, (1, 2, 3)))
+    made = [each for each in outcomes if isinstance(each, int)]
+    assert made
+    assert {each for each in outcomes if each not in made} <= {"RESOURCE_CONFLICT", "RESOURCE_ALREADY_EXISTS"}
+    assert client.get_deployment("trial")["version"] == registered.ledger.last("trial", "champion").to_version
+    assert registered.ledger.verify_chain() == len(registered.ledger.entries())
+
+
+def test_run_local_serves_until_it_is_stopped_and_leaves_nothing(registered, tmp_path):
+    registered.version()
+    grpc, rest = free_ports()
+    ports = ("-C", f"grpc_port={grpc}", "-C", f"rest_port={rest}", "-C", "runtime=onnxruntime")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    words = ("run-local", "-t", "slipway", "-m", "models:/digits/1", "--name", "trial", *ports)
+    process = registered.popen(["mlflow", "deployments", *words], TMPDIR=str(scratch))
+    try:
+        local = get_deploy_client(f"slipway:grpc://127.0.0.1:{grpc}")
+        answered = wait_until(lambda: predicted(local, process), "run-local never answered")
+        assert labels(answered) == expected(pixels())
+        assert list(scratch.glob("slipway-local-*"))
+    finally:
+        process.terminate()
+    done = registered.finish(process)
+    assert done.code == 0, done.err
+    assert "Downloading" not in done.err
+    assert list(scratch.glob("slipway-local-*")) == []
+    assert not registered.base.exists()
+
+
+def predicted(client, process):
+    assert process.poll() is None, process.communicate()
+    try:
+        return client.predict("trial", pixels())
+    except MlflowException:
+        return None
 
 
 @pytest.mark.parametrize("server", ["embedded"], indirect=True)
