@@ -10,7 +10,7 @@ from pipeline.reconcile.world import World as Scene
 from pipeline.reconcile.world import read_listing
 from serving.client import connect
 from serving.client.server_status import ServerStatus
-from tests.pipeline.lifecycle_world import background, free_ports, wait_until
+from tests.pipeline.lifecycle_world import World, background, free_ports, wait_until
 from tests.pipeline.registered_world import RegisteredWorld
 from tests.serving.model_server.servables import WEIGHTS, png
 
@@ -21,10 +21,14 @@ OTHER = WEIGHTS * 0.5
 class ReconcileWorld(RegisteredWorld):
     """A folder with versions of `digits`: 1, 2 and 3 are good, 4 answers its golden requests otherwise."""
 
-    def __init__(self, folder):
-        super().__init__(folder)
+    def __init__(self, folder, *, made=True):
+        """`made`: make the folder's registry; else it is there."""
+        if made:
+            super().__init__(folder)
+            self.base.mkdir()
+        else:
+            World.__init__(self, folder)
         self.addresses = "none"
-        self.base.mkdir()
 
     def config(self, **settings):
         keys = {f"reconcile.{key}": value for key, value in settings.items()}
