@@ -1,16 +1,18 @@
 """The command that lets a candidate earn its traffic: rollout."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.commands import JSON, MODEL, REASON, Command, config_of_model, leave, with_policy_of_run
-from pipeline.config import Config, load_rollout_policy
+from pipeline.config import load_config, load_rollout_policy
 from pipeline.options import config_options, option, overrides
+from pipeline.rollout.policy import RolloutPolicy
 from slipway.errors import InputError
 
 if TYPE_CHECKING:
-    from pipeline.rollout.policy import RolloutPolicy
+    from pipeline.rollout.looking import ChoosePolicy
 
 
 @click.command(cls=Command)
@@ -44,7 +46,7 @@ def rollout(  # noqa: PLR0913, PLR0917 - one parameter an option
     if bool(abort) != bool(reason):
         raise InputError("expected --abort and --reason together, or neither. Pass --abort --reason TEXT.")
     resolved = config_of_model(model, config, values)
-    request = Request(_policy(policy, config, values, resolved), bool(watch), labels or "", reason or "")
+    request = Request(_policy(policy, config, values), bool(watch), labels or "", reason or "")
     outcome = conduct(
         resolved,
         request,
@@ -54,9 +56,11 @@ def rollout(  # noqa: PLR0913, PLR0917 - one parameter an option
     leave(refused=outcome.aborted)
 
 
-def _policy(policy: str | None, config: str | None, values: dict[str, Any], resolved: Config) -> "RolloutPolicy | None":
-    """The policy that was named in any way; None where none was, so that a rollout under way goes on with its own."""
+def _policy(file: str | None, config: str | None, values: dict[str, Any]) -> "ChoosePolicy":
+    """Of a policy file, else of the configuration if it has any, else as the rollout began; options above it."""
     given = {key: value for key, value in overrides(values).items() if key.startswith("rollout.")}
-    if policy:
-        return load_rollout_policy(policy, given)
-    return resolved.rollout if config or given else None
+    named = load_rollout_policy(file, given) if file else load_config(config, given).rollout
+    if file or load_config(config).rollout != RolloutPolicy():
+        return lambda _begun: named
+    changes = {key.partition(".")[2]: value for key, value in given.items()}
+    return lambda begun: named if begun is None else dataclasses.replace(begun, **changes)

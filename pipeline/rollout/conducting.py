@@ -8,7 +8,7 @@ from pipeline.config import Config
 from pipeline.progress import report
 from pipeline.reconcile.world import World, open_world
 from pipeline.rollout.labels import read_labels, send_labels
-from pipeline.rollout.looking import Conduct, Outcome, abort, look
+from pipeline.rollout.looking import ChoosePolicy, Conduct, Outcome, abort, look
 from pipeline.rollout.policy import RolloutPolicy
 from pipeline.rollout.state import load_state
 from pipeline.rollout.watching import watch
@@ -23,11 +23,11 @@ _LEASE_S = 30.0
 class Request:
     """What is asked for.
 
-    policy: None goes on with the one that the rollout began with. watch: look until it is over. labels: a CSV file of
-    true labels to send first. abort: why to end it, or "".
+    policy: what is asked for, given the one that the rollout began with. watch: look until it is over. labels: a CSV
+    file of true labels to send first. abort: why to end it, or "".
     """
 
-    policy: RolloutPolicy | None = None
+    policy: ChoosePolicy
     watch: bool = False
     labels: str = ""
     abort: str = ""
@@ -48,5 +48,4 @@ def conduct(config: Config, request: Request, gate: Callable[[ModelVersion], Gat
 
 def _policy(world: World, request: Request) -> RolloutPolicy:
     state = load_state(world.ledger, world.config.name)
-    begun = RolloutPolicy() if state is None or state.is_over else state.policy
-    return begun if request.policy is None else request.policy
+    return request.policy(None if state is None or state.is_over else state.policy)

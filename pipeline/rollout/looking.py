@@ -39,12 +39,15 @@ _FIXED = (
 )
 
 
+ChoosePolicy = Callable[[RolloutPolicy | None], RolloutPolicy]
+
+
 @dataclass(frozen=True)
 class Conduct:
-    """What a rollout is conducted with. policy: None goes on with the one that it began with."""
+    """What a rollout is conducted with. policy: what is asked for, given the one that it began with."""
 
     world: World
-    policy: RolloutPolicy | None
+    policy: ChoosePolicy
     gate: Callable[[ModelVersion], GateReport]
 
 
@@ -123,7 +126,7 @@ def recorded_report(state: RolloutState) -> RolloutReport | None:
 
 
 def _begin(conduct: Conduct) -> Outcome:
-    world, policy = conduct.world, conduct.policy or RolloutPolicy()
+    world, policy = conduct.world, conduct.policy(None)
     name = world.config.name
     aliases = world.registry.aliases(name)
     if CHAMPION not in aliases or CHALLENGER not in aliases:
@@ -243,9 +246,8 @@ def _moved(world: World, state: RolloutState) -> str:
 
 
 def _policy(conduct: Conduct, state: RolloutState) -> RolloutPolicy:
-    given, begun = conduct.policy, state.policy
-    if given is None:
-        return begun
+    begun = state.policy
+    given = conduct.policy(begun)
     differing = [key for key in _FIXED if getattr(given, key) != getattr(begun, key)]
     if differing:
         shown = ", ".join(f"{key} {asdict(begun)[key]!r}" for key in differing)
