@@ -39,7 +39,7 @@ def publish(base: Path, names: tuple[str, ...] = WANTED) -> Path:
     base.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="slipway-network-", dir=base) as scratch:
         folder = Path(scratch)
-        examples = Examples(_as_files(images, folder / "pictures"))
+        examples = Examples(as_files(images, folder / "pictures"))
         optimized = _variants(network, examples, names, images, folder)
         servable = build_servable(
             network, CLASSES, examples, Provenance("none", "none", "none"), folder / "servable", optimized=optimized
@@ -75,7 +75,7 @@ def photographs(count: int) -> npt.NDArray[np.uint8]:
     return np.stack([payloads.pixels(each).round().astype(np.uint8) for each in files])
 
 
-def _as_files(images: npt.NDArray[np.uint8], folder: Path) -> list[Path]:
+def as_files(images: npt.NDArray[np.uint8], folder: Path) -> list[Path]:
     import tensorflow as tf
 
     folder.mkdir()

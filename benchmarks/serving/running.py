@@ -64,8 +64,8 @@ def running(server: Server, environment: Environment, work: Path, first: tuple[b
         "network": str(
             work / "model.keras" if server.network == KERAS else variant_directory(work, server) / "model.xml"
         ),
-        "rest": str(_free_port()),
-        "grpc": str(_free_port()),
+        "rest": str(free_port()),
+        "grpc": str(free_port()),
     }
     variables = {name: value.format(**places) for name, value in server.variables.items()}
     path = os.pathsep.join([str(environment.bin), os.environ["PATH"]])
@@ -143,6 +143,6 @@ def _rss(process: psutil.Process) -> int:
     return 0
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -51,19 +51,24 @@ class ScoringServer:
         self._candidate: ScoredVersion | None = None
 
     def keep_serving(self, version: int | None) -> None:
-        """Serve the version, whose golden requests were answered before, unless it is served; None: serve nothing.
+        """Serve the version that is live by the config files, if another or none is served; None: serve nothing.
 
-        For the start, and for a server that ended by itself. SlipwayError if it cannot be started.
+        For the start, for a server that ended by itself, and for what another command has made live. Where another
+        version is served, that stays until this one has answered its golden requests. SlipwayError if it cannot be.
         """
         live = self._live
-        if live is not None and live.version == version and live.runs():
-            return
         if version is None:
             self._end_live()
-            return
-        if live is None or live.version != version:
-            live = self._fetched(self._registry.version(self._address.name, version))
-        self._change_over(live, _START_S)
+        elif live is None or not live.runs():
+            if live is None or live.version != version:
+                live = self._fetched(self._registry.version(self._address.name, version))
+            self._change_over(live, _START_S)
+        elif live.version != version:
+            wanted = self._registry.version(self._address.name, version)
+            waiting = Waiting(_START_S, _always_wanted)
+            self.await_loaded(wanted, waiting)
+            self.verify(wanted)
+            self.await_live(wanted, waiting)
 
     def report(self, name: str) -> tuple[ServerReport, ...]:
         """See Serving."""
@@ -170,6 +175,10 @@ class ScoringServer:
             self._live.close()
             self._say(f"{self._address.name}: no version is served at {self._address.url} any more")
         self._live = None
+
+
+def _always_wanted() -> None:
+    pass
 
 
 def _free_port() -> int:

@@ -49,15 +49,16 @@ def watch(turn: Turn, interval_s: float, wake: threading.Event, stop: threading.
     news = _News(say)
     waiting = False
     while not stop.is_set():
+        leading = False
         try:
             with turn.lead() as check:
-                waiting = False
+                leading, waiting = True, False
                 say(f"watching: a pass each {interval_s:g} s")
                 _passes(turn, check, _Rhythm(interval_s, wake, stop), news)
         except ConflictError as other:
             if not waiting:
-                say(f"waiting: {_one_line(other).partition('. ')[0]}")
-            waiting = True
+                say(f"{'not watching any more' if leading else 'waiting'}: {_one_line(other).partition('. ')[0]}")
+            waiting = not leading
             stop.wait(_HEARD_S)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next pass may do better
             news.failed(_described(error))

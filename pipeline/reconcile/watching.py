@@ -17,6 +17,7 @@ from pipeline.reconcile.webhook_bell import WebhookAddress, WebhookBell
 from pipeline.reconcile.world import World, open_world, read_listing
 from registry.lease import renewed_lease
 from registry.ledger import Ledger
+from registry.mlflow_errors import check_reachable
 from serving.model_config import STABLE
 
 KEY = "watch"  # the lease of the one who watches; "reconcile" is held for a pass, so that a command may come between
@@ -88,6 +89,7 @@ class RegistryTurn:
         """See Turn."""
         assert self._world is not None, "a pass is made while leading"
         world, name = self._world, self._config.name
+        check_reachable(self._tracking_uri)  # in a moment, and in the same words each time
         if self._bell is not None:
             self._bell.ensure()
         if self._server is not None:

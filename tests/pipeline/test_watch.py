@@ -147,8 +147,11 @@ def test_a_watcher_that_lost_its_lease_makes_no_pass_until_it_leads_again(loop):
                 raise ConflictError("lease 'watch': its time ran out")
 
     turn = Losing()
-    loop(turn, 0.1).has_passed(4)
+    running = loop(turn, 0.1)
+    running.has_passed(4)
     assert turn.led == 2
+    watching = "watching: a pass each 0.1 s"
+    assert running.said == [watching, "not watching any more: lease 'watch': its time ran out", watching]
 
 
 def test_a_failure_is_one_line_and_so_is_recovery(loop):
