@@ -1,5 +1,7 @@
 """`slipway status`: what the registry wants, what is there, and the difference, of every served model."""
 
+import socket
+
 import pytest
 
 from serving.model_config import Wanted
@@ -93,9 +95,8 @@ def test_a_server_that_does_not_answer_is_a_line_and_no_error(two, monkeypatch):
     assert (server["answers"], server["live"]) == (False, None)
 
 
+@pytest.mark.integration  # five seconds of waiting
 def test_a_server_that_hangs_is_a_line_and_no_error(two, monkeypatch):
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"grpc://127.0.0.1:{deaf.getsockname()[1]}"
         done = status(two, monkeypatch, "digits", "--servers", address)
