@@ -4,6 +4,7 @@
 """
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -13,7 +14,7 @@ from serving.model_server.unsupported_flags import UNSUPPORTED
 from slipway.errors import InputError
 
 _TRUE, _FALSE = {"true", "1", "t", "yes", "y"}, {"false", "0", "f", "no", "n"}
-Value = str | int | bool
+Value = str | float | bool
 
 
 def parse_flags(arguments: Sequence[str]) -> Flags:
@@ -53,9 +54,13 @@ def help_text() -> str:
         "",
     ]
     for flag in fields(Flags):
-        default = str(flag.default).lower() if isinstance(flag.default, bool) else repr(flag.default)
+        default = str(flag.default).lower() if isinstance(flag.default, bool) else _shown(flag.default)
         lines += [f"  --{flag.name}={default}", f"      {flag.metadata['help']}"]
     return "\n".join(lines)
+
+
+def _shown(default: object) -> str:
+    return f"{default:g}" if isinstance(default, float) else repr(default)
 
 
 def _unknown(argument: str, name: str, known: list[str]) -> str:
@@ -76,4 +81,12 @@ def _value(name: str, kind: type, text: str) -> Value:
             return int(text)
         except ValueError:
             raise InputError(f"--{name}={text}: expected a whole number.") from None
+    if kind is float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+        if not math.isfinite(seconds):
+            raise InputError(f"--{name}={text}: expected a number.")
+        return seconds
     return text

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from serving.model_server.runtimes import AUTO, RUNTIMES
 
 
-def _flag(default: str | int | bool, text: str) -> typing.Any:
+def _flag(default: str | float | bool, text: str) -> typing.Any:
     return field(default=default, metadata={"help": text})
 
 
@@ -35,7 +35,9 @@ class Flags:
         True, "Nothing is cached for files in local directories, so there is nothing to flush; TensorFlow's own too."
     )
     model_config_file: str = _flag("", "ModelServerConfig, as text: several models, version policies, labels.")
-    model_config_file_poll_wait_seconds: int = _flag(0, "Seconds between looks at that file; 0 looks once.")
+    model_config_file_poll_wait_seconds: float = _flag(
+        0.0, "Seconds between looks at that file, or a fraction of one; 0 looks once."
+    )
     traffic_config_file: str = _flag(
         "",
         "Slipway's: how requests that name no version are split between stable version and canary, as JSON; looked at "

@@ -15,7 +15,7 @@ class Unsupported(NamedTuple):
     reason: str
     instead: str
 
-    def check(self, name: str, value: str | int | bool) -> None:
+    def check(self, name: str, value: str | float | bool) -> None:
         """InputError unless the value says what this server does anyway."""
         if value != self.same_as_here and not (self.same_as_here == "0" and _is_zero(value)):
             raise InputError(f"--{name}: not supported: {self.reason}. {self.instead}")

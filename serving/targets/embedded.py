@@ -25,7 +25,7 @@ class Embedded:
                 f"--port={spec.grpc_port}",
                 f"--rest_api_port={spec.rest_port}",
                 f"--model_config_file={tensorflow_serving.config_file(spec, 'labels.config')}",
-                "--model_config_file_poll_wait_seconds=1",
+                "--model_config_file_poll_wait_seconds=0.25",
                 f"--traffic_config_file={spec.base.absolute() / TRAFFIC_FILE}",
                 f"--default_label={_LIVE}",
                 *spec.extra_args,

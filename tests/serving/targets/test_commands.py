@@ -22,7 +22,7 @@ DAEMON = "#!/bin/sh\necho 28.2.2\n"
 
 
 def test_the_embedded_server_follows_labels_config(spec):
-    """It routes requests that name no version to `stable`, and reads the configuration every second."""
+    """It routes requests that name no version to `stable`, and reads the configuration four times a second."""
     assert open_target("embedded").command(spec).argv == (
         sys.executable,
         "-m",
@@ -31,7 +31,7 @@ def test_the_embedded_server_follows_labels_config(spec):
         f"--port={spec.grpc_port}",
         f"--rest_api_port={spec.rest_port}",
         f"--model_config_file={spec.base}/labels.config",
-        "--model_config_file_poll_wait_seconds=1",
+        "--model_config_file_poll_wait_seconds=0.25",
         f"--traffic_config_file={spec.base}/traffic.json",
         "--default_label=stable",
     )
