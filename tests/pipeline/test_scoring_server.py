@@ -12,9 +12,10 @@ import pytest
 from pipeline.reconcile.scoring_server import ScoringAddress, ScoringServer
 from pipeline.reconcile.serving import RefusedError, Waiting
 from pipeline.serve import fetched_model
+from registry.deployment import DEPLOY
 from serving.client import connect
 from slipway.errors import SlipwayError, UnavailableError
-from tests.pipeline.lifecycle_world import free_ports, wait_until
+from tests.pipeline.lifecycle_world import background, free_ports, wait_until
 from tests.pipeline.scoring_models import LOADER, NAME, ScoringWorld, weights
 from tests.serving.model_server.servables import SIZE, answers, png
 
@@ -97,6 +98,19 @@ PIXELS = next(
 )
 
 
+def version_of(answer):
+    """Which version answers so."""
+    fits = [number for number in SEEDS if np.allclose(answer, right(number), atol=1e-4)]
+    return fits[0] if fits else f"neither answers {answer}"
+
+
+def ask_if_there(address):
+    try:
+        return version_of(ask(address))
+    except SlipwayError:
+        return None
+
+
 class Caller:
     """Asks again and again; keeps when what answered, or that nothing did."""
 
@@ -109,16 +123,11 @@ class Caller:
         while not self.stop.wait(0.02):
             began = time.monotonic()
             try:
-                self.seen.append((began, self.version(ask(address))))
+                self.seen.append((began, version_of(ask(address))))
             except UnavailableError:
                 self.seen.append((began, None))
             except SlipwayError as error:
                 self.seen.append((began, str(error)))
-
-    @staticmethod
-    def version(answer):
-        fits = [number for number in SEEDS if np.allclose(answer, right(number), atol=1e-4)]
-        return fits[0] if fits else f"neither answers {answer}"
 
     def __enter__(self):
         self.thread.start()
@@ -129,25 +138,27 @@ class Caller:
         self.thread.join(30)
 
 
-def test_a_version_takes_the_place_of_another_on_the_same_port_and_the_gap_is_the_one_that_is_said(
-    server, address, world, waiting, said
-):
-    second = world.registry.version(NAME, 2)
-    with Caller(address) as caller:
-        verified = load_and_verify(server, second, waiting)
-        assert [version for _, version in caller.seen].count(None) == 0, "the one that is live did not answer on"
-        server.await_live(second, waiting)
-        wait_until(lambda: caller.seen[-1][1] == 2, lambda: str(caller.seen[-3:]), 30)
-    assert verified.golden.passed
-    assert verified.golden.requests == 64
-    assert verified.addresses == (address.url,)
+def test_a_promotion_in_mlflow_puts_a_version_in_the_place_of_another_and_the_gap_is_the_one_that_is_said(world):
+    address = ScoringAddress(NAME, "127.0.0.1", free_ports(1)[0], world.folder / ".slipway" / "mlflow-serve.log")
+    flags = ("--name", NAME, "--interval", "1", "--target", "mlflow", "--rest-port", address.port)
+    log = world.folder / "watch.log"
+    world.registry.set_alias(NAME, "champion", 1)
+    with background(world, "reconcile", "--watch", *flags, log=log) as watcher:
+        wait_until(lambda: ask_if_there(address) == 1, log.read_text, 120, 0.5)
+        with Caller(address) as caller:
+            world.registry.set_alias(NAME, "champion", 2)
+            wait_until(lambda: caller.seen and caller.seen[-1][1] == 2, log.read_text, 120)
+            wait_until(lambda: world.registry.version(NAME, 2).tags.get(DEPLOY) == "live", log.read_text, 30)
+        watcher.terminate()
+        assert watcher.wait(30) == 0
     versions = [version for _, version in caller.seen]
     assert [*dict.fromkeys(versions)] == [1, None, 2]
     assert versions == sorted(versions, key=[1, None, 2].index), "it went back and forth"
     unanswered = [began for began, version in caller.seen if version is None]
-    stated = float(re.search(r"in place of version 1; nothing answered for ([\d.]+) s", said[-1])[1])
+    stated = float(re.search(r"in place of version 1; nothing answered for ([\d.]+) s", log.read_text())[1])
     assert stated - 2 < unanswered[-1] - unanswered[0] <= stated
-    assert server.report(NAME)[0].live == 2
+    assert world.ledger.champions(NAME) == (1, 2)
+    assert owner(address.port) is None, "a server outlived the one who started it"
 
 
 @pytest.mark.parametrize(
