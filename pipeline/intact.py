@@ -99,7 +99,8 @@ def _chain(ledger: Ledger, kept: str | None) -> str:
             "Its end was cut off, or it was written anew: restore it from its backup."
         )
     last = f", the last one's digest is {entries[-1].digest}" if entries else ""
-    return f"{ledger!r}: {count} entries, each the one that was appended{last}"
+    place = ledger.engine.url.render_as_string(hide_password=True)
+    return f"{place}: {count} entries, each the one that was appended{last}"
 
 
 def _registered(version: ModelVersion, digest: str) -> str:

@@ -14,7 +14,7 @@ from pipeline.reconcile.followers import Place
 from pipeline.reconcile.plan import Fact, Plan, differences, plan
 from pipeline.reconcile.serving import ServerReport
 from pipeline.reconcile.steps import AwaitLive, Record, Save
-from pipeline.reconcile.world import World, read_fact, read_intent
+from pipeline.reconcile.world import World, read_fact, read_intent, read_listing
 from pipeline.summary import table
 from registry.client import ModelVersion, RegisteredModel, Registry
 from registry.history import HistoryRow
@@ -59,7 +59,7 @@ class ModelStatus:
         if champion is not None and champion not in self.fact.published:
             found.append(f"champion version {champion} is not published")
         found += [
-            f"{file} has version {version or 'none'} live, the champion is {champion or 'none'}"
+            f"{file} has {f'version {version}' if version else 'no version'} live, the champion is {champion or 'none'}"
             for file, version in self.live.items()
             if version != champion
         ]
@@ -100,13 +100,11 @@ class ModelStatus:
         goes_to = fact.previous or "none"
         yield f"{self.name}: champion {intent.champion or 'none'}{candidate}, a rollback goes to {goes_to}"
         yield table(self._rows(), _COLUMNS)
-        yield f"{LABELS_CONFIG}: {_listed(fact.labels)}"
-        yield f"{MODELS_CONFIG}: {_listed(fact.models)}"
+        yield from _listing_lines(fact.labels, fact.models)
         if self.traffic is not None:
             split = f"stable {self.traffic.stable:g} %, canary {self.traffic.canary:g} %"
             yield f"{TRAFFIC_FILE}: {split}, copied to the canary {self.traffic.shadow:g} %"
-        for server in fact.servers:
-            yield f"{server.address}: {_server_words(server)}"
+        yield from _server_lines(fact.servers)
         yield from (f"note: {note}" for note in self.plan.notes)
         yield from (f"difference: {each}" for each in self.differences)
         if self.to_do:
@@ -129,18 +127,43 @@ class ModelStatus:
 
 
 @dataclass(frozen=True)
+class DeploymentStatus:
+    """Where a deployment stands that has a name of its own: no alias says what it should be."""
+
+    name: str
+    model_uri: str
+    labels: Listed
+    models: Listed
+    servers: Sequence[ServerReport]
+
+    def as_dict(self) -> dict[str, Any]:
+        servers = [_server(each) for each in self.servers]
+        return {"name": self.name, "model_uri": self.model_uri, "labels": dict(self.labels.labels), "servers": servers}
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.name}: a deployment of {self.model_uri}"
+        yield from _listing_lines(self.labels, self.models)
+        yield from _server_lines(self.servers)
+
+
+@dataclass(frozen=True)
 class Status:
     """Where every model stands that was asked about."""
 
     models: Sequence[ModelStatus]
+    deployments: Sequence[DeploymentStatus] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        return {"models": [each.as_dict() for each in self.models]}
+        return {
+            "models": [each.as_dict() for each in self.models],
+            "deployments": [each.as_dict() for each in self.deployments],
+        }
 
     def text(self) -> str:
-        if not self.models:
+        if not self.models and not self.deployments:
             return "no model is served: none has the tag slipway.serving, and none that is named exists"
-        return "\n\n".join("\n".join(each.lines()) for each in self.models)
+        parts = [*(each.lines() for each in self.models), *(each.lines() for each in self.deployments)]
+        return "\n\n".join("\n".join(lines) for lines in parts)
 
 
 def status(config: Config, name: str | None = None) -> Status:
@@ -149,12 +172,13 @@ def status(config: Config, name: str | None = None) -> Status:
     onlooker = Onlooker(config.reconcile.addresses, Place(local_path(config.base), Path(config.workdir) / "verify.log"))
     with contextlib.closing(onlooker):
         world = World(config, registry, open_ledger(registry), onlooker)
-        if name is not None:
-            models: Sequence[RegisteredModel] = (registry.model(name),)
+        deployments = [each for each in _deployments(world) if name in {None, each.name}]
+        if name is None:
+            models: Sequence[RegisteredModel] = registry.served_models({config.name, *config.reconcile.model_names})
         else:
-            models = registry.served_models({config.name, *config.reconcile.model_names})
+            models = () if deployments else (registry.model(name),)
         traffic = _traffic(world)
-        return Status([_status(world, model, traffic.get(model.name)) for model in models])
+        return Status([_status(world, model, traffic.get(model.name)) for model in models], deployments)
 
 
 def history(config: Config) -> tuple[HistoryRow, ...]:
@@ -173,9 +197,29 @@ def _status(world: World, model: RegisteredModel, traffic: Traffic | None) -> Mo
     return ModelStatus(intent, fact, made, world.registry.versions(model.name), traffic)
 
 
+def _deployments(world: World) -> list[DeploymentStatus]:
+    from pipeline.plugin.records import read_records
+
+    return [
+        DeploymentStatus(name, record.model_uri, *read_listing(world, name), world.serving.report(name))
+        for name, record in sorted(read_records(world.store).items())
+        if name != record.model
+    ]
+
+
 def _traffic(world: World) -> dict[str, Traffic]:
     data = world.store.update_file(TRAFFIC_FILE, lambda present: present)
     return {} if data is None else dict(parse_traffic(data, TRAFFIC_FILE))
+
+
+def _listing_lines(labels: Listed, models: Listed) -> Iterator[str]:
+    yield f"{LABELS_CONFIG}: {_listed(labels)}"
+    yield f"{MODELS_CONFIG}: {_listed(models)}"
+
+
+def _server_lines(servers: Sequence[ServerReport]) -> Iterator[str]:
+    for server in servers:
+        yield f"{server.address}: {_server_words(server)}"
 
 
 def _listed(listing: Listed) -> str:

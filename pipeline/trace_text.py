@@ -1,12 +1,13 @@
 """A trace as a document, and as a page for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.lives import Life
 from pipeline.summary import table
 from pipeline.trace import Trace
+from registry.client import ModelVersion
 from registry.deployment import DEPLOY, DEPLOY_REASON
 from registry.gate import report_from_dict
 from registry.register import DATASET_DIGEST, MANIFEST_DIGEST
@@ -68,7 +69,7 @@ def as_text(found: Trace) -> str:
     registered = datetime.fromtimestamp(version.created_ms / 1000, UTC).isoformat(timespec="seconds")
     lines = [
         f"{version.name} version {version.version}{asked}",
-        _line("stands", ", ".join([*version.aliases, version.stage, *_deployed(version.tags)])),
+        _line("stands", ", ".join(_standing(version)) or "no alias, no stage"),
         *(_line("live", _life(life)) for life in found.lives),
         *([] if found.lives else [_line("live", "never, as far as the ledger knows")]),
         _line("approver", _approver(found)),
@@ -90,11 +91,14 @@ def _line(label: str, text: str) -> str:
     return f"{label:<{_WIDTH}} {text}"
 
 
-def _deployed(tags: Mapping[str, str]) -> list[str]:
-    if DEPLOY not in tags:
-        return []
-    reason = tags.get(DEPLOY_REASON)
-    return [f"{tags[DEPLOY]} ({reason})" if reason else tags[DEPLOY]]
+def _standing(version: ModelVersion) -> Iterator[str]:
+    """Its aliases, its stage, and what became of it when it was to be served."""
+    yield from version.aliases
+    if version.stage != "None":
+        yield version.stage
+    if DEPLOY in version.tags:
+        reason = version.tags.get(DEPLOY_REASON)
+        yield f"{version.tags[DEPLOY]} ({reason})" if reason else version.tags[DEPLOY]
 
 
 def _life(life: Life) -> str:

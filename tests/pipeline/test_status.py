@@ -128,6 +128,23 @@ def test_the_split_of_traffic_is_shown(two, monkeypatch):
     assert of_digits(two, monkeypatch, "--servers", "none")["traffic"]["canary"] == 5
 
 
+def test_a_deployment_with_a_name_of_its_own_is_shown_beside_the_models(two, monkeypatch):
+    from pipeline.plugin.records import Record, keep_record
+    from serving.stores import open_store
+
+    two.configured("trial", Wanted(2))
+    keep_record(open_store(str(two.base)), "trial", Record("models:/digits/2", "digits"))
+    two.registry.tag_model("digits", {"slipway.serving": "true"})
+    shown = status(two, monkeypatch, "--servers", "none").out
+    assert shown.split("\n\n")[1].splitlines() == [
+        "trial: a deployment of models:/digits/2",
+        "labels.config: 2 stable",
+        "models.config: 2",
+    ]
+    found = json_of(status(two, monkeypatch, "trial", "--servers", "none", "--json"))
+    assert (found["models"], found["deployments"][0]["labels"]) == ([], {"stable": 2})
+
+
 def test_an_unknown_model_is_an_error(registered, monkeypatch):
     done = registered.call(monkeypatch, "status", "nope", "--servers", "none")
     assert done.code == 1
