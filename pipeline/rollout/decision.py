@@ -25,6 +25,7 @@ from pipeline.rollout.report import MeasureLine, Standing, Verdict, grown
 from serving.observations import Latencies, Moments
 
 _TIGHTEST_AT = 1000  # values; where the interval of a mean is narrowest for what it promises
+UNDECIDED = "undecided"  # what a reason begins with once the longest time is over
 _COPIES_ALONE = "not compared while it answers copies alone"
 _MISSING = {
     ERRORS: "no request was answered by both",
@@ -87,7 +88,7 @@ def _verdict(
     reason = "; ".join(waits)
     if elapsed_s < policy.longest_s:
         return "hold", reason
-    return ("abort" if policy.undecided == ABORT else "hold"), f"undecided after {elapsed_s:.0f} s: {reason}"
+    return ("abort" if policy.undecided == ABORT else "hold"), f"{UNDECIDED} after {elapsed_s:.0f} s: {reason}"
 
 
 def _aborting_line(policy: RolloutPolicy, measure: str, progress: Progress) -> MeasureLine:

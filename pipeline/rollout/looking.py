@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.reconcile.settle import settle
 from pipeline.reconcile.world import World
 from pipeline.rollout.arms import Look, counters_of, look_between
-from pipeline.rollout.decision import Judgement, judge
+from pipeline.rollout.decision import UNDECIDED, Judgement, judge
 from pipeline.rollout.ending import finish_abort, finish_leaving, finish_promotion, send_traffic
 from pipeline.rollout.policy import RolloutPolicy
 from pipeline.rollout.progress import Progress
@@ -53,30 +53,36 @@ class Conduct:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a look came to. refused: why no rollout began, or its end was not what it was to be; "" otherwise."""
+    """What a look came to.
+
+    report: None where nothing was judged. refused: why no rollout began, or its end was not the one that was judged.
+    ended: how the rollout ended, aborted, promoted or left; "" while it goes on.
+    """
 
     report: RolloutReport | None
     refused: str = ""
-    over: bool = False
+    ended: str = ""
 
     @property
     def aborted(self) -> bool:
-        return bool(self.refused) or (self.report is not None and not self.report.passed)
+        return bool(self.refused) or self.ended in {"aborted", "left"}
 
     @property
-    def undecided(self) -> bool:
-        """Whether its longest time is over without a decision."""
-        return self.report is not None and self.report.reason.startswith("undecided")
+    def is_last(self) -> bool:
+        """Whether there is nothing more to look at, or its longest time is over without a decision."""
+        undecided = self.report is not None and self.report.reason.startswith(UNDECIDED)
+        return bool(self.refused or self.ended) or undecided
 
     def text(self) -> str:
         """For a terminal."""
         lines = [] if self.report is None else [self.report.table()]
-        return "\n".join([*lines, *([f"refused: {self.refused}"] if self.refused else [])])
+        lines += [f"refused: {self.refused}"] if self.refused else []
+        return "\n".join([*lines, *([f"the rollout has ended: {self.ended}"] if self.ended else [])])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         report = None if self.report is None else self.report.as_dict()
-        return {"report": report, "refused": self.refused, "over": self.over}
+        return {"report": report, "refused": self.refused, "ended": self.ended}
 
 
 def look(conduct: Conduct) -> Outcome:
@@ -178,8 +184,8 @@ def _finish(conduct: Conduct, report: RolloutReport | None, state: RolloutState)
     world = conduct.world
     if state.phase == "promoting":
         return _promote(conduct, report, state)
-    (finish_leaving if state.phase == "leaving" else finish_abort)(world, state)
-    return Outcome(report, over=True)
+    ended = (finish_leaving if state.phase == "leaving" else finish_abort)(world, state)
+    return Outcome(report, ended=ended.phase)
 
 
 def _promote(conduct: Conduct, report: RolloutReport | None, state: RolloutState) -> Outcome:
@@ -190,10 +196,10 @@ def _promote(conduct: Conduct, report: RolloutReport | None, state: RolloutState
         gate = conduct.gate(world.registry.version(state.name, state.version))
         if not gate.passed:
             refused = f"the gate refuses it: {', '.join(rule.rule for rule in gate.rules if not rule.passed)}"
-            finish_abort(world, replace(state, phase="aborting", reason=refused))
-            return Outcome(report, refused=refused, over=True)
+            ended = finish_abort(world, replace(state, phase="aborting", reason=refused))
+            return Outcome(report, refused, ended.phase)
     ended = finish_promotion(world, state, gate)
-    return Outcome(report, refused=ended.reason if ended.phase == "aborted" else "", over=True)
+    return Outcome(report, ended.reason if ended.phase == "aborted" else "", ended.phase)
 
 
 def _report(world: World, state: RolloutState, judgement: Judgement, notes: tuple[str, ...]) -> RolloutReport:

@@ -47,13 +47,13 @@ def updated(policy: RolloutPolicy, measure: str, progress: Progress, look: Look)
         before = dataclasses.replace(before, harmless=_capital(policy, measure))
     before = _with_account(policy, measure, progress.step, before)
     margin = _outcomes(measure, progress, look, policy.margin(measure), up=True)
-    bets = worse(_rates(measure), margin.excess)
+    bets = _worse(measure, margin.excess)
     return Evidence(
         stable=before.stable.plus(margin.stable),
         canary=before.canary.plus(margin.canary),
         worse=tuple(_grown(account, margin, bets) for account in before.worse),
         harmless=tuple(
-            wealth + _harmless_growth(measure, _outcomes(measure, progress, look, policy.excess_allowed(measure, step)))
+            wealth if step < progress.step else wealth + _harmless_growth(policy, measure, step, progress, look)
             for step, wealth in enumerate(before.harmless)
         ),
     )
@@ -93,7 +93,7 @@ def _rates(measure: str) -> tuple[float, ...]:
 
 
 def _capital(policy: RolloutPolicy, measure: str) -> tuple[Wealth, ...]:
-    pairs = len(better(_rates(measure), 0.0).stable)
+    pairs = len(_better(measure, 0.0).stable)
     return tuple(np.zeros(pairs) for _ in policy.plan)
 
 
@@ -105,7 +105,7 @@ def _with_account(policy: RolloutPolicy, measure: str, step: int, evidence: Evid
         error = policy.total_error / len(policy.aborting) * _CEILINGS_PART
         rate = upper_limit(evidence.stable, error)
         ceiling = rate if measure == LATENCY else rate + policy.margin(measure)
-    wealth = np.zeros(len(worse(_rates(measure), 0.0).stable))
+    wealth = np.zeros(len(_worse(measure, 0.0).stable))
     return dataclasses.replace(evidence, worse=(*evidence.worse, Account(wealth, ceiling)))
 
 
@@ -117,8 +117,14 @@ def _grown(account: Account, outcomes: _Outcomes, bets: Alternatives) -> Account
     return dataclasses.replace(account, wealth=account.wealth + more)
 
 
-def _harmless_growth(measure: str, outcomes: _Outcomes) -> Wealth:
+def _harmless_growth(policy: RolloutPolicy, measure: str, step: int, progress: Progress, look: Look) -> Wealth:
+    outcomes = _outcomes(measure, progress, look, policy.excess_allowed(measure, step))
     return growth(outcomes.stable, outcomes.canary, _better(measure, outcomes.excess), outcomes.excess)
+
+
+@cache
+def _worse(measure: str, excess: float) -> Alternatives:
+    return worse(_rates(measure), excess)
 
 
 @cache

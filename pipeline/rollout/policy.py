@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import NamedTuple
 
 from slipway.errors import InputError
@@ -91,13 +92,13 @@ class RolloutPolicy:
         if problems:
             raise InputError(f"rollout policy: {'; '.join(problems)}. Edit the policy.")
 
-    @property
+    @cached_property
     def plan(self) -> tuple[Step, ...]:
         """The steps in order, the one with copies alone before the others if there is one."""
         shadow = (Step(0.0, self.shadow),) if self.shadow else ()
         return (*shadow, *(Step(float(share)) for share in _listed(self.steps)))
 
-    @property
+    @cached_property
     def aborting(self) -> tuple[str, ...]:
         """The measures asked for that can abort."""
         return tuple(name for name in ABORTING if name in _listed(self.measures))

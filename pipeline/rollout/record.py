@@ -16,8 +16,9 @@ ACTION: Final = "rollout"
 
 
 def noted(state: RolloutState, report: RolloutReport) -> RolloutState:
-    """`state`, with `report` to be recorded; a hold of the same step only once."""
-    kind = f"{report.verdict} at {report.step}"
+    """`state`, with `report` to be recorded; a hold of the same step, for the same measures, only once."""
+    holding = [line.measure for line in report.lines if line.standing == "hold"]
+    kind = " ".join([report.verdict, "at", report.step, *holding])
     unrecorded = {"report": report.as_dict(), "in_ledger": kind != state.noted}
     return replace(state, unrecorded=unrecorded, noted=kind)
 

@@ -22,7 +22,7 @@ def watch(conduct: Conduct, interval_s: float, say: Say, rest: Callable[[float],
         except UnavailableError as error:
             say(f"waiting: {error}")
         else:
-            if outcome.over or outcome.aborted or outcome.undecided:
+            if outcome.is_last:
                 return outcome
             report = outcome.report
             assert report is not None
