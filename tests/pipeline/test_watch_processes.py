@@ -9,14 +9,17 @@ import time
 
 import pytest
 
+from pipeline.reconcile.webhook import Deliveries
+from pipeline.reconcile.webhook_registration import WebhookRegistration, webhook_name
+from pipeline.reconcile.webhook_server import WebhookApp, webhook_server
 from tests.browser.caller import calling
 from tests.pipeline.lifecycle_world import free_ports, wait_until
 from tests.pipeline.watch_world import SqliteServer, WatchWorld
 from tests.pipeline.webhook_deliveries import SECRET, post, signed, tally
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(900)
 
-AWAY_S = 20
+AWAY = [pytest.param(20, marks=pytest.mark.integration), pytest.param(300, marks=pytest.mark.soak)]
 _names = itertools.count()
 
 
@@ -51,7 +54,8 @@ def answers_from(caller, version, world, timeout_s=60):
     wait_until(lambda: caller.versions and caller.versions[-1] == version, world.logs, timeout_s, 0.05)
 
 
-def test_a_registry_that_is_away_costs_no_prediction_and_what_is_promoted_then_goes_live(server, live, world):
+@pytest.mark.parametrize("away_s", AWAY)
+def test_a_registry_that_is_away_costs_no_prediction_and_what_is_promoted_then_goes_live(server, live, world, away_s):
     address = re.escape(server.uri)
     with world.watched() as watcher:
         wait_until(lambda: world.deployed(1) == "live", lambda: watcher.said, 60, 0.5)
@@ -59,8 +63,8 @@ def test_a_registry_that_is_away_costs_no_prediction_and_what_is_promoted_then_g
         try:
             watcher.has_said(rf"tracking server {address}: expected an answer", 30)
             asked = len(live.versions)
-            time.sleep(AWAY_S)
-            assert len(live.versions) - asked > 5 * AWAY_S
+            time.sleep(away_s)
+            assert len(live.versions) - asked > 5 * away_s
         finally:
             server.start()
         world.promote(2)
@@ -70,6 +74,7 @@ def test_a_registry_that_is_away_costs_no_prediction_and_what_is_promoted_then_g
     assert "Traceback" not in watcher.said
 
 
+@pytest.mark.integration
 def test_one_watches_and_another_takes_over_when_it_is_killed_or_hangs(world):
     lease_s = 4
     flags = ("--lease-s", lease_s)
@@ -94,6 +99,7 @@ def test_one_watches_and_another_takes_over_when_it_is_killed_or_hangs(world):
     assert "Traceback" not in first.said + second.said
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_watcher_ends_at_once_while_it_waits_for_its_next_pass(world, number):
     with world.watched("--interval", "600") as watcher:
@@ -103,6 +109,7 @@ def test_a_watcher_ends_at_once_while_it_waits_for_its_next_pass(world, number):
     assert (code, took_s < 2) == (0, True), watcher.said
 
 
+@pytest.mark.integration
 def test_mlflow_wakes_the_loop_and_a_thousand_refused_deliveries_beside_it_change_nothing(live, world):
     interval_s, port = 20, free_ports(1)[0]
     address = f"http://127.0.0.1:{port}"
@@ -128,7 +135,7 @@ def test_mlflow_wakes_the_loop_and_a_thousand_refused_deliveries_beside_it_chang
         assert min(refused["forged"], refused["replayed"], refused["out of date"]) > 300
         assert counted["accepted"] >= 3  # the trial, ours, and the alias's
         watcher.has_said(r"webhooks: \d+ accepted, \d+ refused \(\d+ forged, \d+ out of date, \d+ replayed\)")
-    assert webhooks(world) == []
+    assert names(world.uri) == []
 
 
 def flooding(address, replayed, stop):
@@ -140,7 +147,51 @@ def flooding(address, replayed, stop):
         post(address, (forged, replayed, late)[number % 3])
 
 
-def webhooks(world):
+def names(uri):
+    """The webhooks that are registered."""
     from mlflow import MlflowClient
 
-    return [webhook.name for webhook in MlflowClient(world.uri).list_webhooks()]
+    return [webhook.name for webhook in MlflowClient(uri).list_webhooks()]
+
+
+@pytest.mark.integration
+def test_without_webhooks_one_line_says_why_and_nothing_else_changes(server, tracking_server, monkeypatch):
+    tracking_server.call("users/create", {"username": "ada", "password": "correct horse battery"})
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse battery")
+    for uri, url, reason in (
+        ("sqlite:///mlflow.db", "http://127.0.0.1:1", "is a database"),
+        (server.uri, "ftp://127.0.0.1", "Invalid webhook URL scheme"),
+        (tracking_server.uri, "http://127.0.0.1:1", "Permission denied|PERMISSION_DENIED"),
+    ):
+        said = []
+        registration = WebhookRegistration(uri, webhook_name("base"), url, SECRET, said.append)
+        for _ in range(3):
+            registration.ensure()
+        registration.withdraw()
+        (line,) = said
+        assert re.search(rf"^no webhooks: .*({reason}).*; polling alone$", line), line
+        assert "horse" not in line
+
+
+@pytest.mark.integration
+def test_the_webhook_takes_the_place_of_its_own_earlier_one_and_leaves_those_of_others(server):
+    said, wake = [], threading.Event()
+    with webhook_server(WebhookApp(Deliveries(SECRET), wake), "127.0.0.1", 0) as address:
+        mine, others = webhook_name("mine"), webhook_name("others")
+        first, again, other = (
+            WebhookRegistration(server.uri, name, address, SECRET, said.append) for name in (mine, mine, others)
+        )
+        first.ensure()
+        assert wake.wait(30), "MLflow's trial delivery did not come"
+        other.ensure()
+        again.ensure()
+        again.ensure()
+        assert sorted(names(server.uri)) == sorted([mine, others])
+        wait_until(lambda: len(said) == 3, lambda: str(said), 30)
+        assert said[0] == f"webhook {mine}: MLflow delivers to {address}"
+        again.withdraw()
+        assert names(server.uri) == [others]
+        other.withdraw()
+    first.withdraw()  # gone long ago, which is no fault
+    assert len(said) == 3
