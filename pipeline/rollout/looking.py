@@ -93,7 +93,8 @@ def look(conduct: Conduct) -> Outcome:
 
     Raises:
         InputError: there is no challenger, or the policy given is not the one that the evidence was gathered by.
-        UnavailableError: no server tells what it saw; the traffic stays as it is.
+        UnavailableError: no server tells what it saw, or the registry is away; the traffic stays as it is, but for a
+            candidate that is to be aborted.
     """
     world = conduct.world
     state = load_state(world.ledger, world.config.name)
@@ -101,12 +102,19 @@ def look(conduct: Conduct) -> Outcome:
         return _begin(conduct)
     if state.phase != "running":
         return _finish(conduct, recorded_report(state), state)
-    state = recorded(world, replace(state, policy=_policy(conduct, state)))
-    if moved := _moved(world, state):
+    state, away, moved = replace(state, policy=_policy(conduct, state)), None, ""
+    try:
+        state = recorded(world, state)
+        moved = _moved(world, state)
+    except UnavailableError as error:
+        away = error
+    if moved:
         return _end(conduct, state, replace(state, phase="leaving", reason=moved), "abort")
     observations, notes = _observations(state)
     seen, counters = look_between(state.counters, counters_of(observations, _versions(state)), _versions(state))
     judgement = judge(state.policy, state.progress, seen, world.clock() - state.started_s)
+    if away is not None and judgement.verdict != "abort":
+        raise away  # what came since is still there for the next look; only the end of bad traffic cannot wait
     return _follow(conduct, replace(state, counters=counters), judgement, notes)
 
 
@@ -194,6 +202,9 @@ def _promote(conduct: Conduct, report: RolloutReport | None, state: RolloutState
     gate = None
     if world.registry.aliases(state.name).get(CHAMPION) != state.version:
         gate = conduct.gate(world.registry.version(state.name, state.version))
+        if gate.against != state.against:
+            moved = _moved(world, state)
+            return _end(conduct, state, replace(state, phase="leaving", reason=moved), "abort")
         if not gate.passed:
             refused = f"the gate refuses it: {', '.join(rule.rule for rule in gate.rules if not rule.passed)}"
             ended = finish_abort(world, replace(state, phase="aborting", reason=refused))
