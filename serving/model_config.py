@@ -11,6 +11,7 @@ Both are made from the content that is there, whose other models are kept; pass 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from google.protobuf import text_format
 
@@ -98,7 +99,7 @@ def models_config(present: bytes | None, name: str, base_path: str, wanted: Want
 
 def listed(present: bytes | None, file: str, name: str) -> Listed:
     """What the content of `file` says of `name`. Policies other than a list of versions count as no version."""
-    entries = _entries(_parsed(present or b"", file), file, name)
+    entries = _entries(_read(present or b"", file), file, name)
     own, candidates = entries.get(name), entries.get(canary_name(name))
     return Listed(
         versions=_versions(own),
@@ -188,6 +189,12 @@ def _entries(config: ModelServerConfig, file: str, name: str) -> dict[str, Model
 def _belongs(entry: ModelConfig, name: str) -> bool:
     """Whether an entry is of the model `name`, or of its candidates rather than of a model that has such a name."""
     return entry.name == name or entry.base_path.rstrip("/").rpartition("/")[2] == name
+
+
+@lru_cache(maxsize=4)
+def _read(content: bytes, file: str) -> ModelServerConfig:
+    """As `_parsed`, not to be changed: a pass reads the same two files for every model."""
+    return _parsed(content, file)
 
 
 def _parsed(content: bytes, file: str) -> ModelServerConfig:
