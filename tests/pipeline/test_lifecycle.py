@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.model_config import listed
 from tests.pipeline.conftest import HASTY, ended_well
 from tests.pipeline.lifecycle_world import NAME, json_of
 
@@ -151,11 +152,15 @@ def test_a_promotion_goes_live_and_a_rollback_undoes_it(world, second):
 
 
 def test_challenging_changes_nothing_that_is_live(world, monkeypatch):
-    """promote --to challenger moves alias and stage Staging; champion, base path and configs stay."""
-    before = world.state()
+    """promote --to challenger: alias, stage Staging, and loaded as the canary; what answers unlabelled requests stays."""
+    before = world.live()
     done = ended_well(world.call(monkeypatch, "promote", "--version", "2", "--to", "challenger"))
     assert f"{NAME}: challenger is version 2, was none" in done.out
-    assert world.state()["base"] == before["base"]
+    assert world.live() == before
+    labels = listed((world.base / "labels.config").read_bytes(), "labels.config", NAME)
+    models = listed((world.base / "models.config").read_bytes(), "models.config", NAME)
+    assert dict(labels.labels) == {"stable": 1, "canary": 2}
+    assert (models.versions, models.candidates) == ({1}, {2})
     assert world.registry.version(NAME, 2).stage == "Staging"
     assert world.registry.aliases(NAME) == {"champion": 1, "challenger": 2}
 
