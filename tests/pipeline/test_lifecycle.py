@@ -152,7 +152,7 @@ def test_a_promotion_goes_live_and_a_rollback_undoes_it(world, second):
 
 
 def test_challenging_changes_nothing_that_is_live(world, monkeypatch):
-    """promote --to challenger: alias, stage Staging, and loaded as the canary; what answers unlabelled requests stays."""
+    """promote --to challenger: alias, stage Staging, loaded as the canary; what answers unlabelled requests stays."""
     before = world.live()
     done = ended_well(world.call(monkeypatch, "promote", "--version", "2", "--to", "challenger"))
     assert f"{NAME}: challenger is version 2, was none" in done.out
