@@ -12,18 +12,16 @@ from pipeline.rollout.decision import UNDECIDED, Judgement, judge
 from pipeline.rollout.ending import finish_abort, finish_leaving, finish_promotion, send_traffic
 from pipeline.rollout.policy import RolloutPolicy
 from pipeline.rollout.progress import Progress
+from pipeline.rollout.reading import read_servers
 from pipeline.rollout.record import noted, recorded
 from pipeline.rollout.report import RolloutReport, Verdict
 from pipeline.rollout.state import Phase, RolloutState, load_state, save_state
 from registry.client import ModelVersion
 from registry.gate import GateReport
 from registry.ledger import CHALLENGER, CHAMPION
-from serving.client.observations import read_observations
-from serving.observations import Observations
 from serving.traffic import Traffic
 from slipway.errors import InputError, NotFoundError, UnavailableError
 
-_ASK_S = 10.0
 # What the evidence so far was gathered by: another value would need another rollout.
 _FIXED = (
     "steps",
@@ -110,7 +108,7 @@ def look(conduct: Conduct) -> Outcome:
         away = error
     if moved:
         return _end(conduct, state, replace(state, phase="leaving", reason=moved), "abort")
-    observations, notes = _observations(state)
+    observations, notes = read_servers(state.policy.addresses, state.name, _versions(state))
     seen, counters = look_between(state.counters, counters_of(observations, _versions(state)), _versions(state))
     judgement = judge(state.policy, state.progress, seen, world.clock() - state.started_s)
     if away is not None and judgement.verdict != "abort":
@@ -159,7 +157,7 @@ def _begin(conduct: Conduct) -> Outcome:
     if settled.failed:
         raise UnavailableError(f"{name} version {version} is not loaded as the canary yet: {settled.failed}")
     state = RolloutState(secrets.token_hex(8), name, version, aliases[CHAMPION], policy, world.clock())
-    observations, notes = _observations(state)
+    observations, notes = read_servers(state.policy.addresses, state.name, _versions(state))
     _, counters = look_between({}, counters_of(observations, _versions(state)), _versions(state))
     judgement = judge(policy, Progress(), Look())
     begun = replace(judgement, verdict="hold", reason=f"begun with {policy.plan[0]} of the traffic")
@@ -202,13 +200,14 @@ def _promote(conduct: Conduct, report: RolloutReport | None, state: RolloutState
     gate = None
     if world.registry.aliases(state.name).get(CHAMPION) != state.version:
         gate = conduct.gate(world.registry.version(state.name, state.version))
+        ending = None
         if gate.against != state.against:
-            moved = _moved(world, state)
-            return _end(conduct, state, replace(state, phase="leaving", reason=moved), "abort")
-        if not gate.passed:
+            ending = replace(state, phase="leaving", reason=_moved(world, state))
+        elif not gate.passed:
             refused = f"the gate refuses it: {', '.join(rule.rule for rule in gate.rules if not rule.passed)}"
-            ended = finish_abort(world, replace(state, phase="aborting", reason=refused))
-            return Outcome(report, refused, ended.phase)
+            ending = replace(state, phase="aborting", reason=refused)
+        if ending is not None:
+            return _end(conduct, recorded(world, state), replace(ending, unrecorded=None), "abort")
     ended = finish_promotion(world, state, gate)
     return Outcome(report, ended.reason if ended.phase == "aborted" else "", ended.phase)
 
@@ -231,23 +230,6 @@ def _report(world: World, state: RolloutState, judgement: Judgement, notes: tupl
         lines=judgement.lines,
         notes=notes,
     )
-
-
-def _observations(state: RolloutState) -> tuple[list[Observations], tuple[str, ...]]:
-    """What each server that answers saw, and what is to be said of the others."""
-    found, notes = [], []
-    for address in state.policy.addresses:
-        try:
-            seen = read_observations(address, state.name, _ASK_S)
-        except (UnavailableError, NotFoundError) as error:
-            notes.append(str(error))
-            continue
-        found.append(seen)
-        here = {each.version for each in seen.versions}
-        notes += [f"{address} has not loaded version {number}" for number in _versions(state) if number not in here]
-    if not found:
-        raise UnavailableError(f"no server tells what it saw: {'; '.join(notes)}")
-    return found, tuple(notes)
 
 
 def _moved(world: World, state: RolloutState) -> str:

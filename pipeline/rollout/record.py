@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from pipeline.reconcile.world import World
-from pipeline.rollout.report import MeasureLine, RolloutReport
+from pipeline.rollout.report import RolloutReport
 from pipeline.rollout.state import RolloutState, save_state
 from pipeline.tracking import StepRun, kept_run
 from registry.lease import actor
@@ -13,6 +13,7 @@ from registry.ledger import CHALLENGER, NewEntry
 
 RUN_TAG = "slipway.rollout"
 ACTION: Final = "rollout"
+_NUMBERS = ("canary", "stable", "worse", "harmless", "low", "high", "limit")  # of a measure's line
 
 
 def noted(state: RolloutState, report: RolloutReport) -> RolloutState:
@@ -82,10 +83,3 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
             if line[number] is not None:
                 found[f"{line['measure']}.{number}"] = line[number]
     return found
-
-
-_NUMBERS = [
-    name
-    for name in MeasureLine.__dataclass_fields__
-    if name in {"canary", "stable", "worse", "harmless", "low", "high", "limit"}
-]

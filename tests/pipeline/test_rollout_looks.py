@@ -88,6 +88,17 @@ def test_a_bad_candidate_is_aborted_and_its_tags_say_the_numbers(scene, begun):
     scene.ledger.verify_chain()
 
 
+def test_a_candidate_that_the_gate_refuses_at_the_end_is_aborted(scene, begun):
+    for _ in range(4):
+        scene.seen.happens(scene.champion, begun)
+        done, document = scene.look("--minimum-accuracy", "0.99")
+    assert done.code == 3
+    assert document["report"]["reason"] == "the gate refuses it: accuracy"
+    assert scene.traffic is None
+    assert scene.aliases == {"champion": scene.champion}
+    assert scene.entries(begun)[-2:] == [("rollout", "promote"), ("rollout", "abort")]
+
+
 def test_a_hold_that_goes_on_is_one_entry_and_a_metric_for_each_look(scene, begun):
     for _ in range(3):
         scene.seen.happens(scene.champion, begun, requests=5)

@@ -1,7 +1,10 @@
 """A rollout's policy: its plan, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
+from pipeline.config import load_rollout_policy
 from pipeline.rollout.policy import RolloutPolicy, Step
 from slipway.errors import InputError
 
@@ -53,3 +56,12 @@ def test_all_that_is_wrong_is_said_at_once():
     with pytest.raises(InputError) as caught:
         RolloutPolicy(steps="x", least_requests=-1, undecided="")
     assert all(name in str(caught.value) for name in ("steps", "least_requests", "undecided"))
+
+
+def test_a_policy_file_has_the_section_s_keys_alone_and_options_stand_above_it(tmp_path):
+    example = Path(__file__).parents[2] / "pipeline" / "conf" / "rollout.yaml"
+    policy = load_rollout_policy(str(example), {"rollout.least_requests": 7})
+    assert (policy.plan[0], policy.least_requests, policy.undecided) == (Step(0, 10), 7, "abort")
+    (tmp_path / "wrong.yaml").write_text("step: '5'", encoding="utf-8")
+    with pytest.raises(InputError, match=r"wrong\.yaml: unknown key 'step'; did you mean 'steps'"):
+        load_rollout_policy(str(tmp_path / "wrong.yaml"))
