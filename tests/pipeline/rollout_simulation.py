@@ -10,7 +10,7 @@ from pipeline.rollout.policy import RolloutPolicy
 from pipeline.rollout.progress import Progress
 from serving.observations import LATENCY_BOUNDS_MS, Moments
 
-REQUESTS_A_LOOK = 400
+REQUESTS_A_LOOK = 1_000
 MOST_LOOKS = 2_000
 
 
