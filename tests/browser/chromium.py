@@ -11,7 +11,7 @@ import pytest
 ARTIFACTS_VARIABLE = "SLIPWAY_TEST_ARTIFACTS"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _PATIENCE_MS = 60_000  # a page of MLflow's takes a second, and half a minute on a machine with other things to do
-_SIZE = {"width": 1400, "height": 760}
+_SIZE = {"width": 1400, "height": 860}
 
 
 @dataclass

@@ -22,7 +22,8 @@ class MlflowUi:
     def open_version(self, name, version):
         """One version's page: its tags, its description."""
         self._open(f"/#/models/{name}/versions/{version}", f"Version {version}")
-        self.expect(self.page.get_by_role("button", name="Description")).to_be_visible()
+        # The link to the run comes last.
+        self.expect(self.page.get_by_role("main").locator("a[href*='/runs/']")).to_be_visible()
 
     def move_alias(self, version, alias):
         """On the model's page, give the alias to a version that bears none. The dialog says whom it is taken from."""
@@ -37,6 +38,10 @@ class MlflowUi:
         """What the model's page shows as the version's aliases."""
         cell = self._row(version).get_by_role("cell").nth(self._column("Aliases"))
         return [text.removeprefix("@").strip() for text in cell.get_by_role("status").all_inner_texts()]
+
+    def description(self, version):
+        """What the model's page shows of the version's description: as much as there is room for."""
+        return self._row(version).get_by_role("cell").nth(self._column("Description")).inner_text()
 
     def use_older_ui(self):
         """Turn "New model registry UI" off: the pages show stages then, and no aliases."""

@@ -74,6 +74,7 @@ def test_a_click_on_a_tampered_version_is_refused_and_the_reason_is_read_in_the_
         ui.window.screenshot("refused")
         ui.open_model(world.name)
         assert (ui.aliases(1), ui.aliases(3)) == (["champion"], [])
+        assert ui.description(3).startswith("Slipway: refused")
         ui.window.screenshot("refused-model")
 
     assert caller.failures == []

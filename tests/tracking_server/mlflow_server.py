@@ -14,10 +14,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.targets import leash
 from tests.tracking_server.ports import free_port
 
 _START_S = 240  # MLflow's first start on a database runs all its migrations
 _END_S = 30
+_LEASH = leash.__file__  # a test session that is killed leaves no server behind
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,10 @@ def tracking_server(cluster, folder):
     flags = ["--app-name", "basic-auth", "--host", "127.0.0.1", "--port", port, "--workers", "1", "--serve-artifacts"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *flags, "--artifacts-destination", str(server.artifacts)],
+            [
+                *(sys.executable, _LEASH, str(os.getpid()), sys.executable, "-m", "mlflow", "server", *flags),
+                *("--artifacts-destination", str(server.artifacts)),
+            ],
             cwd=folder,
             env={**_environment(server, settings), "MLFLOW_BACKEND_STORE_URI": store},
             stdin=subprocess.DEVNULL,
@@ -108,6 +113,7 @@ def _environment(server, settings):
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": Fernet.generate_key().decode(),
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes more, for what is no part of the registry
         "TMPDIR": str(server.folder),  # it leaves a lock's file for each database there
     }
 

@@ -22,6 +22,8 @@ from tests.tracking_server.ports import free_port
 _START_S = 60
 # A cluster that lives for one test session need not survive a power cut: MLflow's migrations take a third of the time.
 _FORGETFUL = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+# A test session that is killed leaves no cluster running; where there is no setpriv, it may.
+_LEASH = ("setpriv", "--pdeathsig=INT") if shutil.which("setpriv") else ()
 
 
 @dataclass(frozen=True)
@@ -64,56 +66,52 @@ def postgresql_cluster():
     programs = {name: _program(name) for name in ("initdb", "postgres")}
     folder = Path(tempfile.mkdtemp(prefix="slipway-pg-"))  # short: a socket's path has at most 107 bytes
     try:
-        owner = _owner(folder)
-        _make(programs["initdb"], cluster, folder, owner)
-        with _running(programs["postgres"], cluster, folder, owner):
+        _make([*_drop_root(folder), programs["initdb"]], cluster, folder)
+        with _running([*_drop_root(folder), *_LEASH, programs["postgres"]], cluster, folder):
             yield cluster
     finally:
         shutil.rmtree(folder)
 
 
-def _owner(folder):
-    """Arguments that run a program as somebody whom PostgreSQL accepts: it refuses root."""
+def _drop_root(folder):
+    """What runs a program as somebody whom PostgreSQL accepts: it refuses root."""
     if os.geteuid() != 0:
-        return {}
+        return ()
     user = pwd.getpwnam("postgres")
     os.chown(folder, user.pw_uid, user.pw_gid)
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
+    return ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
 
 
-def _make(program, cluster, folder, owner):
+def _make(command, cluster, folder):
     password = folder / "password"
     password.write_text(cluster.password)
-    if owner:
-        os.chown(password, owner["user"], owner["group"])
+    shutil.chown(password, folder.owner(), folder.group())
     password.chmod(0o600)
     arguments = ["-A", "scram-sha-256", "-U", cluster.user, f"--pwfile={password}", "-E", "UTF8", "--no-locale", "-N"]
     done = subprocess.run(
-        [program, *arguments, "-D", str(folder / "data")],
+        [*command, *arguments, "-D", str(folder / "data")],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        **owner,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     password.unlink()
 
 
 @contextmanager
-def _running(program, cluster, folder, owner):
+def _running(command, cluster, folder):
     settings = ("listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", *_FORGETFUL)
     flags = [word for setting in settings for word in ("-c", setting)]
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [program, "-D", str(folder / "data"), "-p", str(cluster.port), *flags],
+            [*command, "-D", str(folder / "data"), "-p", str(cluster.port), *flags],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is the test session's, which then ends this one
-            **owner,
         )
     try:
         end = time.monotonic() + _START_S
