@@ -89,10 +89,12 @@ def test_a_bad_candidate_is_aborted_and_its_tags_say_the_numbers(scene, begun):
 
 
 def test_a_candidate_that_the_gate_refuses_at_the_end_is_aborted(scene, begun):
-    for _ in range(4):
+    verdicts = []
+    while not verdicts or verdicts[-1][1] == 0:
         scene.seen.happens(scene.champion, begun)
         done, document = scene.look("--minimum-accuracy", "0.99")
-    assert done.code == 3
+        verdicts.append((document["report"]["verdict"], done.code))
+    assert verdicts == [("hold", 0), ("advance", 0), ("abort", 3)]
     assert document["report"]["reason"] == "the gate refuses it: accuracy"
     assert scene.traffic is None
     assert scene.aliases == {"champion": scene.champion}
@@ -191,11 +193,11 @@ def test_wrong_words_are_refused_in_one_line(scene, words, said):
     assert said in done.error
 
 
-@pytest.mark.parametrize("at", random.Random(8).sample(range(1, 16), 2))
+@pytest.mark.parametrize("at", random.Random(8).sample(range(1, 16), 1))
 def test_an_abort_that_is_killed_is_finished_by_the_next_look(scene, at):
     scene.check_killed_abort(at)
 
 
-@pytest.mark.parametrize("at", random.Random(8).sample(range(1, 30), 2))
+@pytest.mark.parametrize("at", random.Random(8).sample(range(1, 30), 1))
 def test_a_promotion_that_is_killed_is_finished_by_the_next_look(scene, at):
     scene.check_killed_promotion(at)
