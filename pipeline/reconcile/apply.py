@@ -211,5 +211,7 @@ def write_configs(world: World, name: str, step: Configure) -> None:
 def _told(entry: LedgerEntry | None) -> str:
     if entry is None:
         return "as the registry says"
+    if entry.origin == UI:
+        return f"{entry.reason}, by whom it does not record"
     reason = f": {entry.reason}" if entry.reason else ""
     return f"{entry.action} by {entry.actor}, from {entry.origin}{reason}"

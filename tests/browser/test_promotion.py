@@ -32,6 +32,7 @@ def test_a_click_on_the_alias_makes_a_version_live_and_the_older_stage_menu_brin
         until_tagged(world, 2, "live")
         ui.open_version(world.name, 2)
         assert ui.tag("slipway.deploy") == "live"
+        assert ui.tag("slipway.deploy_reason").startswith("alias champion was moved in MLflow")
         assert re.search(r"^Slipway: live since .* UTC\.", ui.text(), re.MULTILINE)
         assert "Trained from seed 2." in ui.text()
         ui.window.screenshot("live")
