@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,18 +43,28 @@ class Listen:
     grpc_port: int
 
 
-def serve(config: Config, target: str, listen: Listen, runtime: str | None = None) -> int:
+def serve(config: Config, target: str, listen: Listen, runtime: str | None = None, *, reconcile: bool = False) -> int:
     """Serve until stopped; returns the exit code. Refuses (IntegrityError) bytes that are not the registered ones.
 
     runtime: the embedded server's, or None for its default; InputError with another target, which has none to choose.
+    reconcile: `slipway reconcile --watch` runs beside the server, once that answers; InputError with target mlflow.
     """
     from serving.targets import ServeSpec, open_target
     from serving.targets.process import run
 
     extra_args = _runtime_flag(runtime, target)
+    if reconcile:
+        _check_watchable(target)
     registry = Registry()
     champion = registry.require_alias(config.name, CHAMPION)
-    with _model_directory(registry, champion, target) as model_directory:
+
+    def announce(where: Addresses) -> None:
+        report(f"serving {champion.name} version {champion.version} at {where}")
+        if reconcile:
+            # Not before: a pass that finds no server starts one of its own to ask the golden requests.
+            beside.enter_context(_watcher(config, listen))
+
+    with _model_directory(registry, champion, target) as model_directory, ExitStack() as beside:
         if model_directory is None:
             champion = _prepare_base(config, registry, champion)
         spec = ServeSpec(
@@ -66,11 +76,7 @@ def serve(config: Config, target: str, listen: Listen, runtime: str | None = Non
             model_directory=model_directory,
             extra_args=extra_args,
         )
-        return run(
-            open_target(target),
-            spec,
-            announce=lambda where: report(f"serving {champion.name} version {champion.version} at {where}"),
-        )
+        return run(open_target(target), spec, announce=announce)
 
 
 def _runtime_flag(runtime: str | None, target: str) -> tuple[str, ...]:
@@ -106,14 +112,17 @@ def mlflow_ui() -> Iterator[None]:
         process.wait()
 
 
-@contextmanager
-def watcher(config: Config, target: str, listen: Listen) -> Iterator[None]:
-    """`slipway reconcile --watch` for the server at `listen`, in a process of its own, for the length of the block."""
+def _check_watchable(target: str) -> None:
     if target == "mlflow":
         raise InputError(
             "--reconcile: target mlflow cannot reload, so that its server belongs to the watcher. "
             "Run: slipway reconcile --watch --target mlflow"
         )
+
+
+@contextmanager
+def _watcher(config: Config, listen: Listen) -> Iterator[None]:
+    """`slipway reconcile --watch` for the server at `listen`, in a process of its own, for the length of the block."""
     followed = with_overrides(config, {"reconcile.servers": f"grpc://{reachable(listen.host)}:{listen.grpc_port}"})
     with tempfile.TemporaryDirectory(prefix="slipway-watch-") as scratch:
         file = Path(scratch, "config.yaml")

@@ -67,12 +67,8 @@ def serve(
     ports = serving_step.Listen(
         host or "127.0.0.1", 8501 if rest_port is None else rest_port, 8500 if grpc_port is None else grpc_port
     )
-    with contextlib.ExitStack() as beside:
-        if ui:
-            beside.enter_context(serving_step.mlflow_ui())
-        if follow:
-            beside.enter_context(serving_step.watcher(resolved, target, ports))
-        sys.exit(serving_step.serve(resolved, target, ports, runtime))
+    with serving_step.mlflow_ui() if ui else contextlib.nullcontext():
+        sys.exit(serving_step.serve(resolved, target, ports, runtime, reconcile=bool(follow)))
 
 
 @click.command(cls=Command)

@@ -41,8 +41,11 @@ class TeamWorld(World):
     def ledger(self):
         return Ledger(self.database_url)
 
-    def register(self, seed):
-        """Register a version whose weights follow from `seed`: each answers otherwise than the others."""
+    def register(self, seed, **servable):
+        """Register a version whose weights follow from `seed`: each answers otherwise than the others.
+
+        servable: what is wrong with it, as `seal_servable` takes it.
+        """
         from mlflow import MlflowClient
 
         client = MlflowClient(self.uri)
@@ -50,7 +53,7 @@ class TeamWorld(World):
         experiment_id = client.create_experiment(self.name) if experiment is None else experiment.experiment_id
         run_id = client.create_run(experiment_id, run_name=f"train-{seed}").info.run_id
         root = self.folder / f"to-log-{seed}"
-        digest = seal_servable(root / "servable", VARIANTS, run_id=run_id, weights=weights(seed))
+        digest = seal_servable(root / "servable", VARIANTS, run_id=run_id, weights=weights(seed), **servable)
         _write_mlmodel(root)
         model = client.create_logged_model(experiment_id, name="classifier", source_run_id=run_id)
         client.log_model_artifacts(model.model_id, str(root))

@@ -57,8 +57,8 @@ def publish_servable(base, number, throughputs, *, spoiled=()):
     return version
 
 
-def seal_servable(bundle, throughputs, *, spoiled=(), run_id="r", weights=WEIGHTS):
-    """The bundle of such a version; returns its manifest's digest."""
+def seal_servable(bundle, throughputs, *, spoiled=(), broken=(), run_id="r", weights=WEIGHTS):
+    """The bundle of such a version; returns its manifest's digest. Those `broken` are files that nothing can load."""
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, *SIZE, 3), np.uint8)
     expected = answers(pixels, weights)
     golden = GoldenRequests(pixels, expected, tuple(png(image) for image in pixels), expected)
@@ -68,6 +68,8 @@ def seal_servable(bundle, throughputs, *, spoiled=(), run_id="r", weights=WEIGHT
     for name in throughputs:
         write_network(name, bundle / variant_path(name), -weights if name in spoiled else weights)
         save_answers(golden, bundle / variant_path(name))
+    for file in (file for name in broken for file in (bundle / variant_path(name)).glob("model.*")):
+        file.write_bytes(b"no network")
     records = {name: VariantRecord(1e-4, 0.0, _measured(speed)) for name, speed in throughputs.items()}
     return seal(
         bundle,
