@@ -6,6 +6,7 @@ the tables.
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,7 @@ def test_each_kind_ends_as_it_should_three_times_with_a_server_under_load(folder
 
 def live(folder, kind, seed):
     """One rollout under the default policy; how it ended."""
+    shutil.rmtree(folder, ignore_errors=True)  # of one that was stopped
     folder.mkdir()
     world = RolloutWorld(folder)
     world.made_live(world.candidate(STABLE))
