@@ -102,12 +102,11 @@ def test_one_watches_and_another_takes_over_when_it_is_killed_or_hangs(world):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_watcher_ends_at_once_while_it_waits_for_its_next_pass(world, number):
+def test_a_watcher_ends_at_once_while_it_waits_for_its_next_pass(world):
     with world.watched("--interval", "600") as watcher:
         watcher.has_said("watching")
         time.sleep(5)  # until the first pass, which may be stopped as well, is over
-        code, took_s = watcher.end(number)
+        code, took_s = watcher.end(signal.SIGINT)
     assert (code, took_s < 2) == (0, True), watcher.said
 
 
@@ -157,14 +156,14 @@ def names(uri):
 
 
 @pytest.mark.integration
-def test_without_webhooks_one_line_says_why_and_nothing_else_changes(server, tracking_server, monkeypatch):
-    tracking_server.call("users/create", {"username": "ada", "password": "correct horse battery"})
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+def test_without_webhooks_one_line_says_why_and_nothing_else_changes(server, tracking_server, unique_name, monkeypatch):
+    tracking_server.call("users/create", {"username": unique_name, "password": "correct horse battery"})
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", unique_name)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse battery")
     for uri, url, reason in (
         ("sqlite:///mlflow.db", "http://127.0.0.1:1", "is a database"),
         (server.uri, "ftp://127.0.0.1", "Invalid webhook URL scheme"),
-        (tracking_server.uri, "http://127.0.0.1:1", "Permission denied|PERMISSION_DENIED"),
+        (tracking_server.uri, "http://127.0.0.1:1", "not permitted"),
     ):
         said = []
         registration = WebhookRegistration(uri, webhook_name("base"), url, SECRET, said.append)
