@@ -1,6 +1,8 @@
 """The command line: one group of thin commands. Errors end here, on one line."""
 
+import atexit
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            _collect_less()
             with _quiet_libraries(), _termination_as_interrupt():
                 return super().invoke(ctx)
         except SlipwayError as error:
@@ -61,6 +64,15 @@ for command in (
     looking.verify,
 ):
     main.add_command(command)
+
+
+def _collect_less() -> None:
+    """Let the collector be: half a second of MLflow's import, and most of another at the end of the process.
+
+    What an import makes stays, and at the end everything goes anyway.
+    """
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
 
 
 @contextlib.contextmanager
