@@ -36,7 +36,7 @@ def finish_abort(world: World, state: RolloutState) -> RolloutState:
 def finish_promotion(world: World, state: RolloutState, gate: GateReport | None) -> RolloutState:
     """The candidate becomes champion, by the gate's leave, and goes live; only then does the split end.
 
-    gate: None where the alias has moved already. Ends as aborted, with the reason, where a server refuses it;
+    gate: None where alias and ledger say so already. Ends as aborted, with the reason, where a server refuses it;
     UnavailableError where nobody can tell now.
     """
     state = recorded(world, state)

@@ -180,11 +180,11 @@ class Scene(RolloutWorld):
         self.look("--least-requests", "100", "--steps", "50")
         self.seen.happens(self.champion, version, requests=300)
         self.look("--least-requests", "1000")
-        self.seen.happens(self.champion, version, kind)
+        self.seen.happens(self.champion, version, kind, requests=10_000)  # enough for a decision by any draw
         return version
 
     def _check_ended(self, version, entries):
-        assert self.aliases == {"champion": self.champion}
+        assert self.aliases == {"champion": self.champion}, (self.aliases, self.champion, self.entries(version))
         assert self.traffic is None
         assert self.entries(version) == entries
         assert [run.info.status for run in self.runs(version)] == ["FINISHED"]
