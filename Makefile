@@ -29,6 +29,7 @@ lint: .venv/dev  ## style, types, import contracts, generated files
 
 benchmark: .venv/dev  ## on an otherwise idle machine
 	$(BIN)/python -m benchmarks.export
+	$(BIN)/python -m benchmarks.promotion
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 generate: .venv/dev  ## MLproject, conda.yaml, wire messages, locked requirements

@@ -16,7 +16,7 @@ from benchmarks.serving import payloads
 from pipeline.model import NetworkConfig, build_network
 from pipeline.optimize.golden import own_golden
 from pipeline.optimize.session import Session, Version
-from serving.servable.build import Examples, Optimized, Provenance, build_servable, draw_golden
+from serving.servable.build import Examples, Optimized, Provenance, Servable, build_servable, draw_golden
 from serving.servable.golden import LEAST_REQUESTS, save_answers
 from serving.servable.graph import write_saved_model
 from serving.servable.images import MAX_PIXELS
@@ -33,22 +33,26 @@ _SIDE = 224
 
 def publish(base: Path, names: tuple[str, ...] = WANTED) -> Path:
     """Build the servable with the variants `names`, publish it below `base`, and return its version directory."""
-    start_tensorflow()
-    images = photographs(LEAST_REQUESTS)
-    network = random_network(images)
     base.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="slipway-network-", dir=base) as scratch:
-        folder = Path(scratch)
-        examples = Examples(as_files(images, folder / "pictures"))
-        optimized = _variants(network, examples, names, images, folder)
-        servable = build_servable(
-            network, CLASSES, examples, Provenance("none", "none", "none"), folder / "servable", optimized=optimized
-        )
+        servable = build_network_servable(Path(scratch), names)
         bundle = Bundle(servable.manifest_digest, lambda into: Path(shutil.copytree(servable.directory, into / "it")))
         return Path(open_store(str(base)).publish(NAME, 1, bundle).path)
 
 
-def random_network(images: npt.NDArray[np.uint8]) -> Any:
+def build_network_servable(folder: Path, names: tuple[str, ...], head: str = "avg") -> Servable:
+    """The network's servable with the variants `names`, below `folder`; `head` as in NetworkConfig."""
+    start_tensorflow()
+    images = photographs(LEAST_REQUESTS)
+    network = random_network(images, head)
+    examples = Examples(as_files(images, folder / "pictures"))
+    optimized = _variants(network, examples, names, images, folder) if names else None
+    return build_servable(
+        network, CLASSES, examples, Provenance("none", "none", "none"), folder / "servable", optimized=optimized
+    )
+
+
+def random_network(images: npt.NDArray[np.uint8], head: str = "avg") -> Any:
     """The network, its batch normalisation fitted to `images`, uint8 [N, 224, 224, 3], so that activations are usual.
 
     With untouched moments they die out or grow from layer to layer, and no 8-bit range would fit them.
@@ -56,7 +60,7 @@ def random_network(images: npt.NDArray[np.uint8]) -> Any:
     import keras
 
     keras.utils.set_random_seed(1)
-    network = build_network(NetworkConfig(head="avg", image_size=_SIDE), len(CLASSES))
+    network = build_network(NetworkConfig(head=head, image_size=_SIDE), len(CLASSES))
     norms = [
         layer for layer in network.get_layer("backbone").layers if isinstance(layer, keras.layers.BatchNormalization)
     ]

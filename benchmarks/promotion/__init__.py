@@ -1,0 +1,1 @@
+"""How long it takes from a promotion in MLflow's registry to the first answer of the new version."""
