@@ -3,16 +3,14 @@
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from serving.client.answers import INPUT, Answer, RejectedError, answer_from_row
 from serving.client.http import Http, Response, one_line
 from slipway.errors import InputError, UnavailableError
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    from serving.wire.tensors import Array
 
 # How a stack trace ends: `SomeError: reason`, or, where TensorFlow wrote it, the reason before the failed node.
 _AT_NODE = re.compile(r"^(.+)\n\s+\[\[\{\{node ", re.MULTILINE)
@@ -32,11 +30,17 @@ class MlflowScoring:
         rows = self._ask([{INPUT: _as_text(image)} for image in images])
         return [answer_from_row(row, "", str(self._http.address)) for row in rows]
 
-    def predict_tensors(self, signature: str, inputs: Mapping[str, Array]) -> Mapping[str, Array]:  # noqa: ARG002
+    def predict_tensors(
+        self,
+        signature: str,  # noqa: ARG002 - the input's name says it
+        inputs: "Mapping[str, Array]",
+    ) -> "Mapping[str, Array]":
         """The outputs for one input's rows, pixels or an object array of `bytes`, which names the signature by itself.
 
         Raises as `predict`.
         """
+        import numpy as np
+
         ((name, values),) = inputs.items()
         rows = self._ask([{name: _as_text(value) if name == INPUT else value.tolist()} for value in values])
         answers = [answer_from_row(row, "", str(self._http.address)) for row in rows]

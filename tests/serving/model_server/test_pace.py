@@ -102,10 +102,15 @@ def test_low_priority_is_that_of_a_thread_that_ends():
 @pytest.mark.skipif(sys.platform != "linux", reason="a thread has a priority of its own on Linux alone")
 def test_openvino_compiled_beside_requests_answers_the_same_and_its_threads_have_the_usual_priority(tmp_path):
     write_model(tmp_path / "model", layers=2)
+    others = set(threads())  # of other tests in this process
     x = {"x": np.linspace(-1, 1, 32, dtype=np.float32).reshape(2, 16)}
     at_once = open_runtime("openvino")(tmp_path / "model").run("serving_default", x, ["y"])["y"]
     with Pace(lambda: 1).kept():
         runtime = open_runtime("openvino")(tmp_path / "model")
     assert np.array_equal(runtime.run("serving_default", x, ["y"])["y"], at_once)
-    threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
-    assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {priority()}
+    own = set(threads()) - others
+    assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in own} <= {priority()}
+
+
+def threads():
+    return [int(task.name) for task in Path("/proc/self/task").iterdir()]
