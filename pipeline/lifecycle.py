@@ -3,16 +3,16 @@
 images -> data -> train -> evaluate -> optimize -> servable -> register -> gate -> promote -> publish -> verify -> live
 """
 
-import json
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config, config_from_json, config_to_json, flat, with_overrides
+from pipeline.config import Config
 from pipeline.data.config import DataConfig
 from pipeline.progress import report
+from pipeline.run_inputs import check_labels, check_same_data, log_inputs, run_config
 from pipeline.tracking import StepRun, check_tracking, open_run, step
 from registry.client import ModelVersion, Registry
 from registry.gate import GateReport
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from pipeline.verify import Verification
     from registry.evaluation import Evaluation
     from serving.stores import Publication
-
-CONFIG_ARTIFACT = "config.json"
-LABELS_ARTIFACT = "labels.json"
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def train(config: Config, resume: str | None = None) -> "TrainedModel":
     config.train.check_files()
     dataset = data(config)
     with step("train", config.experiment, resume=resume) as run:
-        _log_inputs(config, dataset, run)
+        log_inputs(config, dataset, run)
         return train_network(config.train, dataset, run, report)
 
 
@@ -87,7 +84,7 @@ def evaluate(config: Config, run_id: str) -> "Evaluation":
     trained = open_run(run_id)
     dataset = data(config)
     with step("evaluate", config.experiment) as run:
-        _check_labels(dataset, trained)
+        check_labels(dataset, trained)
         network = load_network(trained)
         result, probabilities = evaluation.evaluate(network, dataset, run_id)
         own = trained.tag(OWN_SPLIT_TAG) in (None, result.split_digest)
@@ -109,8 +106,8 @@ def optimize(config: Config, run_id: str) -> "Comparison":
 
     trained = open_run(run_id)
     dataset = data(config)
-    _check_labels(dataset, trained)
-    _check_same_data(dataset, trained)
+    check_labels(dataset, trained)
+    check_same_data(dataset, trained)
     with step("optimize", config.experiment), tempfile.TemporaryDirectory(prefix="slipway-optimize-") as scratch:
         network = load_network(trained)
         return optimization.optimize(network, dataset, config.optimize, trained, Path(scratch), report)
@@ -134,8 +131,8 @@ def register(config: Config, run_id: str) -> ModelVersion:
         report(f"run {run_id} is registered already")
         return present
     dataset = data(config)
-    _check_labels(dataset, trained)
-    _check_same_data(dataset, trained)
+    check_labels(dataset, trained)
+    check_same_data(dataset, trained)
     evaluated = load_evaluation(registry, run_id)
     if evaluated is None:
         raise InputError(
@@ -255,11 +252,6 @@ def _loaded(config: DataConfig, workdir: str) -> "Dataset":
     return dataset
 
 
-def run_config(run: StepRun) -> Config:
-    """The configuration that a run was started with."""
-    return config_from_json(run.read_text(CONFIG_ARTIFACT), f"run {run.run_id}: {CONFIG_ARTIFACT}")
-
-
 def _evaluate_champion(champion: ModelVersion, candidate: ModelVersion) -> "Evaluation":
     """The champion on the candidate's held-out images."""
     report(f"evaluating champion version {champion.version} on the images of version {candidate.version}")
@@ -275,44 +267,3 @@ def _unfinished(run: StepRun) -> Config:
             f"Go on with: slipway evaluate --run-id {run.run_id}"
         )
     return run_config(run)
-
-
-def _log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
-    from pipeline.data import mlflow_dataset
-    from pipeline.provenance import git_commit
-
-    if CONFIG_ARTIFACT in run.artifacts(""):
-        _check_same_data(dataset, run)
-        return
-    # `mlflow run` has logged its own parameters already, `name` and `base` among them: as given, which may be empty.
-    run.params({key if "." in key else f"slipway.{key}": value for key, value in flat(config).items()})
-    run.tags({"slipway.git_commit": git_commit(), "slipway.dataset_digest": dataset.digest})
-    run.dataset(mlflow_dataset(dataset), "training")
-    run.text(LABELS_ARTIFACT, json.dumps(dataset.labels, ensure_ascii=False))
-    # Last: a run that has it can be resumed. Later steps may run in another folder.
-    run.text(CONFIG_ARTIFACT, config_to_json(with_overrides(config, _absolute_paths(config, dataset))))
-
-
-def _absolute_paths(config: Config, dataset: "Dataset") -> dict[str, str]:
-    found = {} if config.data.source == DataConfig.source else {"data.source": str(dataset.place.absolute())}
-    if Path(config.train.weights).is_file():
-        found["train.weights"] = str(Path(config.train.weights).absolute())
-    return found
-
-
-def _check_labels(dataset: "Dataset", run: StepRun) -> None:
-    learned = tuple(json.loads(run.read_text(LABELS_ARTIFACT)))
-    if learned != dataset.labels:
-        raise InputError(
-            f"run {run.run_id} learned the classes {', '.join(learned)}; the images of {dataset.source} are of "
-            f"{', '.join(dataset.labels)}; expected the same. Name images of the same classes by --data, or train anew."
-        )
-
-
-def _check_same_data(dataset: "Dataset", run: StepRun) -> None:
-    began_with = run.tag("slipway.dataset_digest")
-    if began_with != dataset.digest:
-        raise InputError(
-            f"run {run.run_id} was trained on dataset {str(began_with)[:12]}, {dataset.source} is now "
-            f"{dataset.digest[:12]}; expected the same images. Restore them, or train anew."
-        )

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.lives import Life, lives
 from pipeline.package import SERVABLE
+from pipeline.run_inputs import CONFIG_ARTIFACT
 from registry.client import ModelVersion, Registry
 from registry.ledger import Ledger
 from registry.register import GIT_COMMIT, MANIFEST_DIGEST
@@ -19,7 +20,6 @@ from serving.servable.manifest import Manifest, read_manifest
 from slipway.errors import InputError, IntegrityError, NotFoundError, SlipwayError
 from slipway.files import sha256_file
 
-CONFIG_ARTIFACT = "config.json"
 _DIRTY = "-dirty"
 
 

@@ -48,7 +48,7 @@ def config_of_model(model: str | None, file: str | None, values: dict[str, Any])
 
 def config_of_run(run_id: str, file: str | None, values: dict[str, Any]) -> Config:
     """A step after training takes the run's own configuration, unless a file is named; options stand above both."""
-    from pipeline.lifecycle import run_config
+    from pipeline.run_inputs import run_config
     from pipeline.tracking import open_run
 
     if file:
@@ -58,7 +58,7 @@ def config_of_run(run_id: str, file: str | None, values: dict[str, Any]) -> Conf
 
 def with_policy_of_run(config: Config, version: "ModelVersion", file: str | None, values: dict[str, Any]) -> Config:
     """The gate judges a version by the policy that its run was started with, unless a file is named."""
-    from pipeline.lifecycle import CONFIG_ARTIFACT, run_config
+    from pipeline.run_inputs import CONFIG_ARTIFACT, run_config
     from pipeline.tracking import open_run
 
     if file or not version.run_id or CONFIG_ARTIFACT not in (run := open_run(version.run_id)).artifacts(""):
