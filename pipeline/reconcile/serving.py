@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from serving.servable.golden import GoldenReport
 
 _CHECK_S = 2.0
-_POLL_S = 0.2
+_POLL_S = 0.1
 
 
 class RefusedError(SlipwayError):

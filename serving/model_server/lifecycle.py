@@ -6,49 +6,33 @@ or a version that fails to load, never leaves a request without an answer.
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
 from serving.model_server.config import ModelSettings
 from serving.model_server.errors import load_failure
-from serving.model_server.identity import Identity, read_identity
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.memory import give_back_memory
-from serving.model_server.runtimes import LoadVersion
 from serving.model_server.source import VersionDirectory, find_versions
 from serving.model_server.tally import Tally
 from serving.model_server.version import Lease, State, Version
 from serving.wire.status_pb2 import Code
 
-_NO_LIMIT = nullcontext()
+_PATIENCE_S = 1.0  # what deploys a version begins to ask it within this time
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LoadRules:
-    """How every version is loaded."""
-
-    load: LoadVersion
-    platforms: Mapping[str, LoadVersion] = field(default_factory=dict)  # by model_platform, where `load` does not do
-    retries: int = 5
-    retry_interval_s: float = 60.0
-    labels_may_wait: bool = False  # a new label may name a version that is not available yet
-    on_available: Callable[[str, int], None] = lambda _name, _number: None
-    on_loaded: Callable[[str, Path, Code.ValueType, float], None] = lambda _name, _path, _code, _took_s: None
-    load_slots: AbstractContextManager[object] = _NO_LIMIT  # entered by what loads, or unloads, one version
-    unload_slots: AbstractContextManager[object] = _NO_LIMIT
-    clock: Callable[[], float] = time.monotonic
-
-
 class ServedModel:
-    """The versions of one model. Every method may be called from any thread."""
+    """The versions of one model. Every method may be called from any thread.
 
-    def __init__(self, settings: ModelSettings, rules: LoadRules) -> None:
+    default_label: where requests go that name neither version nor label, if the config has such a label.
+    """
+
+    def __init__(self, settings: ModelSettings, rules: LoadRules, default_label: str = "") -> None:
         self.name = settings.name
         self._settings = settings
         self._rules = rules
+        self._default_label = default_label
         self._looking = threading.Lock()  # a look that started earlier must not overrule a later one
         self._changed = threading.Condition()
         self._versions: dict[int, Version] = {}
@@ -91,7 +75,7 @@ class ServedModel:
         """A lease on that version, or on the highest one, in one step with choosing it; None if not AVAILABLE."""
         with self._changed:
             if number is None:
-                number = max(self._available(), default=None)
+                number = max(self._answering(), default=None)
             version = self._versions.get(number) if number is not None else None
             if version is None or version.state != State.AVAILABLE:
                 return None
@@ -105,7 +89,8 @@ class ServedModel:
         """
         with self._changed:
             if label in self._labels:
-                return self.acquire(self._labels[label])
+                number = self._labels[label]
+                return self.acquire(number) if number in self._answering() else None
             return self.acquire() if or_highest and label not in self._settings.labels else None
 
     def labelled(self, label: str) -> int | None:
@@ -129,6 +114,13 @@ class ServedModel:
         with self._changed:
             available = self._available()
             return number in available if number is not None else bool(available)
+
+    def may_bear_label(self, number: int, timeout_s: float) -> bool:
+        """Whether that version is AVAILABLE; what it still owes is waited for."""
+        with self._changed:
+            version = self._versions.get(number)
+            self._changed.wait_for(lambda: version is None or not version.is_on_trial, timeout_s)
+            return number in self._answering()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until a version is AVAILABLE, or every wanted one has failed; whether one is AVAILABLE."""
@@ -156,6 +148,10 @@ class ServedModel:
 
     def _available(self) -> list[int]:
         return [number for number, version in self._versions.items() if version.state == State.AVAILABLE]
+
+    def _answering(self) -> list[int]:
+        """Those for requests that do not say which."""
+        return [number for number in self._available() if not self._versions[number].owes]
 
     def _all_failed(self) -> bool:
         found = [self._versions.get(number) for number in self._wanted]
@@ -213,36 +209,43 @@ class ServedModel:
             threading.Thread(target=self._load, args=(version,), name=f"load-{self.name}", daemon=True).start()
 
     def _load(self, version: Version) -> None:
-        failure, loaded, identity = None, None, Identity()
-        with self._rules.load_slots:
-            started = self._rules.clock()
-            try:
-                load = self._rules.platforms.get(self._settings.platform, self._rules.load)
-                loaded = load(version.directory.path)
-                identity = read_identity(version.directory.path)
-            except Exception as error:  # noqa: BLE001  whatever a load raises is the version's failure, not the server's
-                failure = load_failure(error, version.directory.path)
-            took_s = self._rules.clock() - started
-        self._rules.on_loaded(self.name, version.directory.path, failure.code if failure else Code.OK, took_s)
+        apart = partial(self._is_apart, version.number)
+        attempt = self._rules.attempt(self.name, self._settings.platform, version.directory.path, apart)
+        loaded = attempt.loaded
         with self._changed:
-            if failure is not None:
-                version.fail(failure, self._rules.clock())
-                _LOG.error("%s/%d END: %s", self.name, version.number, failure)
+            if attempt.failure is not None:
+                version.fail(attempt.failure, self._rules.clock())
+                _LOG.error("%s/%d END: %s", self.name, version.number, attempt.failure)
                 if not self._is_final(version):
                     self._settle_later(self._rules.retry_interval_s)
             elif loaded is not None:
-                version.loaded, version.tally, version.state = loaded, Tally(identity), State.AVAILABLE
-                _LOG.info("%s/%d AVAILABLE after %.1f s: %s", self.name, version.number, took_s, loaded.variant.name)
+                version.loaded, version.tally, version.owes = loaded, Tally(attempt.identity), attempt.owes
+                version.state = State.AVAILABLE
+                took, variant = f"{attempt.took_s:.1f} s", loaded.variant.name
+                _LOG.info("%s/%d AVAILABLE after %s: %s", self.name, version.number, took, variant)
                 self._rules.on_available(self.name, version.number)
             self._settle()
-        for work in loaded.later if loaded is not None else ():
+        if loaded is None:
+            return
+        if loaded.owed is not None and attempt.owes:
+            done = self._do_later(version, partial(loaded.owed, _PATIENCE_S))
+            with self._changed:
+                version.owes = not done
+                self._settle()
+        for work in loaded.later:
             self._do_later(version, work)
 
-    def _do_later(self, version: Version, work: Callable[[], None]) -> None:
-        """What a version is better for while it takes traffic; its unload waits for the end of it."""
+    def _is_apart(self, number: int) -> bool:
+        """Whether only requests that name the version by its number reach it: others go where their label is."""
+        with self._changed:
+            labels = self._settings.labels
+            return self._default_label in labels and number not in labels.values()
+
+    def _do_later(self, version: Version, work: Callable[[], None]) -> bool:
+        """What is done while a version is AVAILABLE; its unload waits for the end of it. Whether it found no fault."""
         with self._changed:
             if version.state != State.AVAILABLE:
-                return
+                return False
             lease = Lease.take(self.name, version, self._changed)
         with lease:
             try:
@@ -251,6 +254,8 @@ class ServedModel:
                 fault = load_failure(error, version.directory.path)
                 version.faults.append(fault)
                 _LOG.error("%s/%d has a fault, and goes on with what was checked: %s", self.name, version.number, fault)
+                return False
+        return True
 
     def _move_labels(self) -> None:
         desired = {} if self._retired else self._settings.labels
@@ -258,13 +263,13 @@ class ServedModel:
             del self._labels[label]
         for label, number in desired.items():
             may_wait = self._rules.labels_may_wait and label not in self._labels
-            if self._labels.get(label) != number and (may_wait or number in self._available()):
+            if self._labels.get(label) != number and (may_wait or number in self._answering()):
                 self._labels[label] = number
                 _LOG.info("%s/%d bears label %s", self.name, number, label)
 
     def _unload_replaced(self) -> None:
         available = self._available()
-        if not self._unload_all and not any(number in self._wanted for number in available):
+        if not self._unload_all and not any(number in self._wanted for number in self._answering()):
             return
         held = () if self._unload_all else self._labels.values()
         for number in available:

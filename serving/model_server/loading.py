@@ -1,7 +1,7 @@
 """What a version must pass before it takes traffic: its digests, its loading, its warmup, its golden requests."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,16 @@ from serving.model_server.predict import predict
 from serving.model_server.runtimes import Loaded, LoadVersion, Refined, Runtime, Variant
 from serving.model_server.sealed_files import SealedFiles
 from serving.model_server.warmup import warm_up
-from serving.servable.golden import EVERYTHING, Asked, check_golden, load_golden, with_answers
-from serving.servable.layout import GOLDEN, MANIFEST, REFERENCE_VARIANT, published_path, variant_path
+from serving.model_server.witness import Witness
+from serving.servable.golden import Asked, GoldenReport, GoldenRequests, check_golden, load_golden, with_answers
+from serving.servable.layout import GOLDEN, MANIFEST, published_path, variant_path
 from slipway.errors import IntegrityError
 
 _GOLDEN_BATCH = 8
 # A picture's file goes through all that its pixels go through, if one network answers both: a few of these, then.
 _FILES_FIRST = Asked(pixels=slice(4))
 _REST = Asked(pixels=slice(4, None), encoded=slice(0))
+_FEW = Asked(pixels=slice(2), encoded=slice(2))
 _AT_ONCE = Pace()
 _LOG = logging.getLogger(__name__)
 
@@ -49,11 +51,11 @@ def checked_loader(choose: Choose, *, warmup: int = 1, pace: Pace = _AT_ONCE) ->
                 _LOG.warning("%s: %s does not answer here: %s", version_directory, candidate.name, reason)
                 passed_over.append(f"{candidate.name}: {reason}")
             else:
-                return Loaded(runtime, Variant(candidate.name, tuple(passed_over)), trial.later(runtime))
+                return trial.loaded(runtime, passed_over)
         trial = _Trial(last, version_directory, files, warmup, pace)
         trial.verify()
         runtime = trial.load()
-        return Loaded(runtime, Variant(last.name, tuple(passed_over)), trial.later(runtime))
+        return trial.loaded(runtime, passed_over)
 
     return load_checked
 
@@ -81,13 +83,21 @@ class _Trial:
             paced = PacedRuntime(runtime, self.pace)
             if self._warms_up:
                 warm_up(paced, self.directory, self.warmup)
-            self._ask_golden(paced, _GOLDEN_BATCH, _FILES_FIRST if self._one_by_one else EVERYTHING)
+            self._ask_golden(paced, _GOLDEN_BATCH, _FILES_FIRST if self._one_by_one else _FEW)
         except BaseException:
             runtime.close()
             raise
         return runtime
 
-    def later(self, runtime: Runtime) -> tuple[Callable[[], None], ...]:
+    def loaded(self, runtime: Runtime, passed_over: Sequence[str]) -> Loaded:
+        """The runtime with what is left to do."""
+        variant = Variant(self.candidate.name, tuple(passed_over))
+        if self.files is None or self._one_by_one:
+            return Loaded(runtime, variant, self._later(runtime))
+        witness = Witness(runtime, self._golden(self.files), self._tolerance(self.files), self._refuse, self.pace)
+        return Loaded(witness, variant, self._later(runtime), witness.settle)
+
+    def _later(self, runtime: Runtime) -> tuple[Callable[[], None], ...]:
         """What is left to do once it takes traffic: each in its turn, with rests while there are requests."""
         left: list[Callable[[], None]] = []
         if self._one_by_one:
@@ -115,16 +125,24 @@ class _Trial:
     def _ask_golden(self, runtime: PacedRuntime, batch_size: int, asked: Asked) -> None:
         if self.files is None:
             return
-        golden = load_golden(self.directory / published_path(GOLDEN))
-        name, manifest = self.candidate.name, self.files.manifest
-        if name != REFERENCE_VARIANT:
-            golden = with_answers(golden, self.directory / published_path(variant_path(name)))
         # A batch would keep every core from requests.
         batch_size = 1 if self.pace.is_busy() else batch_size
-        tolerance = manifest.variants[name].tolerance
+        golden, tolerance = self._golden(self.files), self._tolerance(self.files)
         report = check_golden(golden, partial(predict, runtime), tolerance, batch_size, asked=asked)
         if not report.passed:
-            raise IntegrityError(
-                f"{self.directory}: its golden requests are not answered as when it was built: {report.summary()}. "
-                "Serve another version, or build this one again."
-            )
+            self._refuse(report)
+
+    def _golden(self, files: SealedFiles) -> GoldenRequests:
+        golden = load_golden(self.directory / published_path(GOLDEN))
+        if self.candidate.name in files.variants:
+            golden = with_answers(golden, self.directory / published_path(variant_path(self.candidate.name)))
+        return golden
+
+    def _tolerance(self, files: SealedFiles) -> float:
+        return files.manifest.variants[self.candidate.name].tolerance
+
+    def _refuse(self, report: GoldenReport) -> None:
+        raise IntegrityError(
+            f"{self.directory}: its golden requests are not answered as when it was built: {report.summary()}. "
+            "Serve another version, or build this one again."
+        )

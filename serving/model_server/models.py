@@ -8,7 +8,8 @@ from functools import partial
 from serving.model_server.callers import position
 from serving.model_server.config import ModelSettings
 from serving.model_server.errors import ServingError, failed_precondition, invalid_argument, not_found
-from serving.model_server.lifecycle import LoadRules, ServedModel
+from serving.model_server.lifecycle import ServedModel
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.request import Request, current_request
 from serving.model_server.version import Assigned, Lease, Version
 from serving.traffic import CANARY, Traffic
@@ -158,7 +159,7 @@ class Models:
             listed.add(wanted.name)
             model = self._models.get(wanted.name)
             if model is None:
-                model = self._models[wanted.name] = ServedModel(wanted, self._rules)
+                model = self._models[wanted.name] = ServedModel(wanted, self._rules, self._default_label)
             model.configure(wanted)
         for name, model in self._models.items():
             if name not in listed and not model.retired:
@@ -188,7 +189,7 @@ class Models:
         current = self._labels(settings.name)
         for label, number in settings.labels.items():
             may_wait = self._rules.labels_may_wait and current.get(label, number) == number
-            if not may_wait and not self._models[settings.name].is_available(number):
+            if not may_wait and not self._models[settings.name].may_bear_label(number, _RELOAD_TIMEOUT_S):
                 raise failed_precondition(
                     f"Request to assign label to version {number} of model {settings.name}, "
                     "which is not currently available for inference"

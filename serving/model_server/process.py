@@ -18,7 +18,7 @@ from serving.model_server.choosing import Chooser, whole_directory
 from serving.model_server.config import DEFAULT_PLATFORM, ModelSettings
 from serving.model_server.door_files import read_door_files
 from serving.model_server.flags import Flags
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.loading import checked_loader
 from serving.model_server.memory import bound_arenas, keep_for_good
 from serving.model_server.metrics import Metrics

@@ -33,7 +33,13 @@ class Version:
     loaded: Loaded | None = None
     tally: Tally = field(default_factory=Tally)
     uses: int = 0
+    owes: bool = False  # only requests that name its number reach it yet
     faults: list[ServingError] = field(default_factory=list)  # found since it is AVAILABLE
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether what it owes may yet be done."""
+        return self.state == State.AVAILABLE and self.owes and not self.faults
 
     def fail(self, failure: ServingError, now: float) -> None:
         """The load ended in `failure`."""

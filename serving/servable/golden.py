@@ -151,8 +151,8 @@ class GoldenReport:
 class Asked(NamedTuple):
     """Which golden requests: of the pictures as pixels, and of the same ones as files."""
 
-    pixels: slice = slice(None)
-    encoded: slice = slice(None)
+    pixels: slice | list[int] = slice(None)
+    encoded: slice | list[int] = slice(None)
 
 
 EVERYTHING = Asked()
@@ -183,6 +183,15 @@ def check_golden(
             largest_difference = float(np.maximum(largest_difference, np.abs(output - expected).max()))
             disagreements += int((~_agrees(output, class_id, expected)).sum())
     return GoldenReport(sum(len(expected) for *_, expected in batches), largest_difference, disagreements, tolerance)
+
+
+def are_right(
+    output: npt.NDArray[Any], class_id: npt.NDArray[Any], expected: npt.NDArray[np.float32], tolerance: float
+) -> npt.NDArray[np.bool_]:
+    """Which of N answers a report would pass by: `output` and `expected` are [N, classes], `class_id` is [N]."""
+    answered = np.asarray(output, np.float64)
+    near = np.abs(answered - expected).max(axis=1) <= tolerance  # not for NaN
+    return np.asarray(near & _agrees(answered, class_id, expected))
 
 
 def _batches(

@@ -9,7 +9,7 @@ import pytest
 from serving.model_server.flags import Flags
 from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import make_grpc_server
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.metrics import Metrics
 from serving.model_server.metrics_page import metrics_page
 from serving.model_server.models import Models

@@ -86,11 +86,14 @@ class Loaded(NamedTuple):
 
     later: what is still to be done when it does, in that order; what one raises is a fault of the version, which goes
     on with what was checked.
+    owed: what must be done, without an error, before a request reaches it that does not name it by its number. Given
+    the seconds for which it is left to whoever else asks the version the same.
     """
 
     runtime: Runtime
     variant: Variant
     later: tuple[Callable[[], None], ...] = ()
+    owed: Callable[[float], None] | None = None
 
 
 LoadRuntime = Callable[[Path], Runtime]

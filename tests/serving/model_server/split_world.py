@@ -16,7 +16,7 @@ from serving.model_server.answered import Answered
 from serving.model_server.errors import invalid_argument
 from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import make_grpc_server
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.model_server.observer import Observer
 from serving.model_server.polling import Poller

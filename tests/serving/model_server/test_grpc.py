@@ -6,7 +6,7 @@ import pytest
 
 from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import make_grpc_server
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.wire.classification_pb2 import ClassificationRequest, ClassificationResponse
 from serving.wire.example_pb2 import Input

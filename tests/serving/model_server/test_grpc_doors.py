@@ -11,7 +11,7 @@ import pytest
 from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_arguments import parse_channel_arguments
 from serving.model_server.grpc_server import GrpcOptions, make_grpc_server
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.model_server.tls import credentials, read_tls
 from serving.wire.predict_pb2 import PredictRequest, PredictResponse

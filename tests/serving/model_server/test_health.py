@@ -8,7 +8,7 @@ import pytest
 
 from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import GrpcOptions, make_grpc_server
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.wire.health_pb2 import HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse
 from tests.serving.model_server.fakes import FakeLoads, put_version, settings

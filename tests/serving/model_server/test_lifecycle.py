@@ -7,7 +7,7 @@ import time
 import pytest
 
 from serving.model_server.errors import ServingError
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.model_server.runtimes import Loaded, Variant
 from serving.model_server.version import State

@@ -33,6 +33,7 @@ from tests.serving.model_server.fakes import SIGNATURES, FakeRuntime, put_versio
 
 VARIANT = "tensorflow-fp32"
 COUNT = 32
+FEW = 2  # golden requests of each signature that it is asked before it can be asked by its number
 
 
 def only(load):
@@ -110,17 +111,21 @@ def version(tmp_path, golden):
 
 
 def test_a_version_answers_its_warmup_and_then_its_golden_requests(version):
-    runtime = checked_loader(only(lambda _: Classifier()))(version).runtime
+    runtime = Classifier()
+    checked_loader(only(lambda _: runtime))(version).owed(0.0)
     warmup = [("serving_default", 1), ("serving_bytes", 1), ("serving_default", 4), ("serving_bytes", 4)]
     assert runtime.asked[:4] == warmup
-    assert sum(count for name, count in runtime.asked[4:] if name == "serving_default") == COUNT
-    assert sum(count for name, count in runtime.asked[4:] if name == "serving_bytes") == COUNT
+    assert sum(count for name, count in runtime.asked[4:] if name == "serving_default") == FEW + COUNT
+    assert sum(count for name, count in runtime.asked[4:] if name == "serving_bytes") == FEW + COUNT
     assert not runtime.closed
 
 
 def test_warmup_can_be_left_out_but_golden_requests_cannot(version):
-    runtime = checked_loader(only(lambda _: Classifier()), warmup=0)(version).runtime
-    assert sum(count for _, count in runtime.asked) == 2 * COUNT
+    runtime = Classifier()
+    loaded = checked_loader(only(lambda _: runtime), warmup=0)(version)
+    assert runtime.asked == [("serving_default", FEW), ("serving_bytes", FEW)]
+    loaded.owed(0.0)
+    assert sum(count for _, count in runtime.asked) == 2 * (FEW + COUNT)
 
 
 def test_a_version_that_gives_other_answers_is_not_served_and_its_memory_is_given_back(version):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.model_server.version import State
 from tests.serving.model_server.fakes import FakeLoads, eventually, put_version, settings, spec

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import make_grpc_server
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.metrics import LATENCY_BOUNDS_US, Metrics
 from serving.model_server.metrics_page import CONTENT_TYPE, metrics_page
 from serving.model_server.models import Models

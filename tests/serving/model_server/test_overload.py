@@ -15,7 +15,7 @@ import uvicorn
 from serving.model_server.admission import Admission
 from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import make_grpc_server
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.model_server.rest import RestApi
 from serving.model_server.runtimes import Loaded, Variant

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from serving.model_server.errors import ServingError
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.wire.status_pb2 import Code
 from slipway.errors import InputError

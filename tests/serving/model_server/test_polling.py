@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.model_server.polling import Poller
 from slipway.errors import InputError

@@ -10,7 +10,7 @@ from serving.model_server.loading import checked_loader
 from serving.model_server.runtimes import AUTO
 from serving.model_server.runtimes.classifier import open_variant
 from serving.servable.golden import load_golden
-from serving.servable.layout import REFERENCE_VARIANT, published_path, variant_path
+from serving.servable.layout import published_path, variant_path
 from serving.servable.manifest import read_manifest, seal
 from serving.servable.warmup import WARMUP_FILE, write_warmup
 from slipway.errors import IntegrityError
@@ -110,14 +110,6 @@ def test_a_variant_answers_every_file_and_a_few_pixels_before_traffic_and_the_ot
     assert loaded.runtime.asked == {"serving_default": 4, "serving_bytes": COUNT}
     for work in loaded.later:
         work()
-    assert loaded.runtime.asked == {"serving_default": COUNT, "serving_bytes": COUNT}
-    loaded.runtime.close()
-
-
-def test_the_saved_model_answers_all_of_both_before_traffic(version):
-    manifest = read_manifest(version / published_path("manifest.json"))
-    load = lambda directory: Recorder(open_variant("onnxruntime", "onnx-fp32", manifest)(directory))  # noqa: E731
-    loaded = checked_loader(lambda *_: [Candidate(REFERENCE_VARIANT, load)])(version)
     assert loaded.runtime.asked == {"serving_default": COUNT, "serving_bytes": COUNT}
     loaded.runtime.close()
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 import uvicorn
 
-from serving.model_server.lifecycle import LoadRules
+from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.model_server.rest import RestApi
 from tests.serving.model_server.fakes import FakeLoads, eventually, put_version, settings

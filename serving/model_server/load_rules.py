@@ -1,0 +1,67 @@
+"""How versions are loaded: by what, how often, how many at a time."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from serving.model_server.errors import ServingError, load_failure
+from serving.model_server.identity import Identity, read_identity
+from serving.model_server.runtimes import Loaded, LoadVersion
+from serving.wire.status_pb2 import Code
+
+_NO_LIMIT = nullcontext()
+_LOG = logging.getLogger(__name__)
+
+
+class Attempt(NamedTuple):
+    """A load that has ended. owes: whether what it owes is still to be done. failure: None if it is loaded."""
+
+    took_s: float
+    loaded: Loaded | None = None
+    identity: Identity = Identity()
+    owes: bool = False
+    failure: ServingError | None = None
+
+
+@dataclass(frozen=True)
+class LoadRules:
+    """How every version is loaded."""
+
+    load: LoadVersion
+    platforms: Mapping[str, LoadVersion] = field(default_factory=dict)  # by model_platform, where `load` does not do
+    retries: int = 5
+    retry_interval_s: float = 60.0
+    labels_may_wait: bool = False  # a new label may name a version that is not available yet
+    on_available: Callable[[str, int], None] = lambda _name, _number: None
+    on_loaded: Callable[[str, Path, Code.ValueType, float], None] = lambda _name, _path, _code, _took_s: None
+    load_slots: AbstractContextManager[object] = _NO_LIMIT  # entered by what loads, or unloads, one version
+    unload_slots: AbstractContextManager[object] = _NO_LIMIT
+    clock: Callable[[], float] = time.monotonic
+
+    def attempt(self, model: str, platform: str, path: Path, may_owe: Callable[[], bool]) -> Attempt:
+        """Load the version at `path`, and do what it owes unless that may wait; never raises."""
+        with self.load_slots:
+            started = self.clock()
+            try:
+                loaded = self.platforms.get(platform, self.load)(path)
+                owes = loaded.owed is not None and may_owe()
+                if loaded.owed is not None and not owes:
+                    _do_or_close(loaded, partial(loaded.owed, 0.0))
+                attempt = Attempt(self.clock() - started, loaded, read_identity(path), owes)
+            except Exception as error:  # noqa: BLE001  whatever a load raises is the version's failure, not the server's
+                attempt = Attempt(self.clock() - started, failure=load_failure(error, path))
+        self.on_loaded(model, path, attempt.failure.code if attempt.failure else Code.OK, attempt.took_s)
+        return attempt
+
+
+def _do_or_close(loaded: Loaded, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except BaseException:
+        loaded.runtime.close()
+        raise
