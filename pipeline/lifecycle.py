@@ -229,11 +229,14 @@ def verify(config: Config, version: ModelVersion, promotion: "Promotion") -> "Ve
     return verification(verified, record)
 
 
-def rollback(config: Config, to: int | None = None, reason: str = "") -> "Rollback":
-    """Make the previous champion, or version `to`, live again, its bytes and its answers having been checked first."""
+def rollback(config: Config, to: int | None = None, reason: str = "", began: float | None = None) -> "Rollback":
+    """Make the previous champion, or version `to`, live again, its bytes and its answers having been checked first.
+
+    began: see `roll_back`.
+    """
     from pipeline.rollback import roll_back
 
-    return roll_back(config, to, reason)
+    return roll_back(config, to, reason, began)
 
 
 @cache

@@ -44,12 +44,13 @@ class Rollback:
         return "\n".join([*lines, *(f"{entry.model}: {each}" for each in self.notes)])
 
 
-def roll_back(config: Config, to: int | None, reason: str) -> Rollback:
+def roll_back(config: Config, to: int | None, reason: str, began: float | None = None) -> Rollback:
     """Make a former champion live again: the one before this one, or version `to`.
 
+    began: when the imports for it began, by time.monotonic(); now if not given.
     IntegrityError for damaged bytes, RefusedError for other golden answers: what is live is then as it was.
     """
-    parts_s: dict[str, float] = {}
+    parts_s = {"import": time.monotonic() - began} if began is not None else {}
     with ExitStack() as stack:
         with _timed(parts_s, "import"):
             world = stack.enter_context(open_world(config))

@@ -24,10 +24,10 @@ from benchmarks.serving.payloads import photographs
 from pipeline.verify import free_ports
 from serving.client.address import parse_address
 from serving.client.http import Http
+from serving.targets.embedded import CONFIG_POLL_S
 from slipway.errors import SlipwayError
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks" / "promotion.md"
-CONFIG_POLL_S = 0.25  # the embedded server's, as `slipway serve` starts it
 OF_COPY_AND_HASH = 1.5
 _LOOK_S = 0.02
 _LONGEST_S = 300.0

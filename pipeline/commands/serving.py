@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,10 @@ def serve(
 @config_options("name", "base", "workdir", "reconcile.servers")
 def rollback(to: int | None, reason: str | None, config: str | None, **values: Any) -> None:
     """Make the previous champion live again, its bytes and its answers having been checked."""
+    began = time.monotonic()
     from pipeline import lifecycle
 
-    click.echo(lifecycle.rollback(config_from(config, values), to, reason or "").text())
+    click.echo(lifecycle.rollback(config_from(config, values), to, reason or "", began).text())
 
 
 @click.command(cls=Command)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from serving.servable.golden import GoldenReport
 
 _CHECK_S = 2.0
-_POLL_S = 0.1
+_SHORTEST_POLL_S, _LONGEST_POLL_S = 0.02, 0.1
+_POLL_OF_WAITED = 0.1  # what takes long is looked at less often
 
 
 class RefusedError(SlipwayError):
@@ -84,7 +85,7 @@ class Waiting:
         if time.monotonic() - self._checked >= _CHECK_S:
             self.still_wanted()
             self._checked = time.monotonic()
-        time.sleep(_POLL_S)
+        time.sleep(min(_LONGEST_POLL_S, max(_SHORTEST_POLL_S, _POLL_OF_WAITED * self.waited_s)))
         return self.waited_s < self.timeout_s
 
 

@@ -5,6 +5,7 @@ import sys
 from serving.targets import Addresses, Command, ServeSpec, tensorflow_serving
 from serving.traffic import TRAFFIC_FILE
 
+CONFIG_POLL_S = 0.1  # how often the server looks at its config files; they are small, and on its own disk
 _LIVE = "stable"
 
 
@@ -25,7 +26,7 @@ class Embedded:
                 f"--port={spec.grpc_port}",
                 f"--rest_api_port={spec.rest_port}",
                 f"--model_config_file={tensorflow_serving.config_file(spec, 'labels.config')}",
-                "--model_config_file_poll_wait_seconds=0.25",
+                f"--model_config_file_poll_wait_seconds={CONFIG_POLL_S}",
                 f"--traffic_config_file={spec.base.absolute() / TRAFFIC_FILE}",
                 f"--default_label={_LIVE}",
                 *spec.extra_args,

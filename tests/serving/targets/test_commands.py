@@ -31,7 +31,7 @@ def test_the_embedded_server_follows_labels_config(spec):
         f"--port={spec.grpc_port}",
         f"--rest_api_port={spec.rest_port}",
         f"--model_config_file={spec.base}/labels.config",
-        "--model_config_file_poll_wait_seconds=0.25",
+        "--model_config_file_poll_wait_seconds=0.1",
         f"--traffic_config_file={spec.base}/traffic.json",
         "--default_label=stable",
     )
