@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -110,18 +111,25 @@ def _arrange(bundle: Bundle, staging: Path, origin: str) -> Manifest:
     root = bundle.fetch(fetched)
     if not root.resolve().is_relative_to(fetched.resolve()):
         raise ValueError(f"fetch returned {root}; expected the servable's root below {fetched}")
-    manifest = verify_bundle(root, bundle.manifest_digest, origin)
+    with ThreadPoolExecutor(1, "fsync") as beside:
+        durable = beside.submit(_make_durable, root)
+        manifest = verify_bundle(root, bundle.manifest_digest, origin)
+        durable.result()
     version = staging / "version"
     moves = {path: version / published_path(path) for path in manifest.files}
     moves[MANIFEST] = version / EXTRA / MANIFEST
     for path, target in moves.items():
-        (root / path).chmod(0o644)  # servers read as other users
-        fsync_path(root / path)
         target.parent.mkdir(parents=True, exist_ok=True)
         (root / path).rename(target)
     for directory in sorted({parent for target in moves.values() for parent in target.relative_to(version).parents}):
         fsync_path(version / directory)
     return manifest
+
+
+def _make_durable(root: Path) -> None:
+    for file in sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink()):
+        file.chmod(0o644)  # servers read as other users
+        fsync_path(file)
 
 
 def _appear(made_ready: Path, version_dir: Path) -> bool:
