@@ -9,7 +9,7 @@ from pipeline.publication import registered_digest, verify_source
 from pipeline.summary import table
 from pipeline.verify import ask_golden
 from registry.client import ModelVersion, Registry
-from registry.ledger import Ledger
+from registry.ledger import Ledger, place_of
 from serving.client.address import parse_address
 from serving.stores import open_store
 from serving.stores.local import local_path
@@ -99,8 +99,7 @@ def _chain(ledger: Ledger, kept: str | None) -> str:
             "Its end was cut off, or it was written anew: restore it from its backup."
         )
     last = f", the last one's digest is {entries[-1].digest}" if entries else ""
-    place = ledger.engine.url.render_as_string(hide_password=True)
-    return f"{place}: {count} entries, each the one that was appended{last}"
+    return f"{place_of(ledger.engine)}: {count} entries, each the one that was appended{last}"
 
 
 def _registered(version: ModelVersion, digest: str) -> str:

@@ -1,12 +1,14 @@
 """From the registry to the base path: verified bytes, and the configuration that model servers read."""
 
+from pathlib import Path
+
 from pipeline.config import Config
 from pipeline.package import SERVABLE
 from registry.client import ModelVersion, Registry
 from registry.register import MANIFEST_DIGEST
 from serving.servable.manifest import verify_bundle
 from serving.stores import Bundle, Publication, open_store
-from slipway.errors import InputError
+from slipway.errors import InputError, IntegrityError, NotFoundError
 
 
 def publish(config: Config, registry: Registry, version: ModelVersion) -> Publication:
@@ -18,9 +20,14 @@ def publish(config: Config, registry: Registry, version: ModelVersion) -> Public
     store = open_store(config.base)
     if version.version in store.versions(version.name):
         verify_source(registry, version)
-    return store.publish(
-        version.name, version.version, Bundle(digest, lambda into: registry.download(version, SERVABLE, into))
-    )
+    return store.publish(version.name, version.version, Bundle(digest, lambda into: _fetched(registry, version, into)))
+
+
+def _fetched(registry: Registry, version: ModelVersion, into: Path) -> Path:
+    try:
+        return registry.download(version, SERVABLE, into)
+    except NotFoundError as error:
+        raise IntegrityError(str(error)) from error  # the version is registered, and its bytes are not there
 
 
 def verify_source(registry: Registry, version: ModelVersion) -> None:

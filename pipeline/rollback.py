@@ -10,19 +10,22 @@ from pipeline.config import Config
 from pipeline.publication import publish, registered_digest, verify_source
 from pipeline.reconcile.apply import change_over_key, write_configs
 from pipeline.reconcile.plan import Fact, without
-from pipeline.reconcile.reconcile import reconcile_once
 from pipeline.reconcile.serving import MovedOnError, RefusedError, Waiting
+from pipeline.reconcile.settle import KEY, pass_alone
 from pipeline.reconcile.steps import Configure
 from pipeline.reconcile.world import World, open_world, read_fact, read_intent
 from registry.client import ModelVersion
 from registry.intent import load_seen
-from registry.lease import actor, lease
+from registry.lease import actor, lease, renewed_lease
 from registry.ledger import CHAMPION, LedgerEntry
 from registry.promote import Change, move_champion, rollback_target
 from serving.model_config import CANARY, Wanted
+from slipway.errors import ConflictError, UnavailableError
 
-_CHANGE_OVER_S = 120.0
+_CHANGE_OVER_S = 240.0  # the label, and then other moves, may be waited for
 _CHANGE_OVER_WAIT_S = 60.0
+_LABEL_S = 60.0
+_PASS_WAIT_S = 3.0  # a pass that loads nothing takes less
 _TRIES = 3
 
 
@@ -64,10 +67,19 @@ def roll_back(config: Config, to: int | None, reason: str, began: float | None =
                 if attempt == _TRIES - 1:
                     raise
         assert entry is not None
-        # What is left to do is any pass's: versions to retire, texts on the versions.
         with _timed(parts_s, "registry"):
-            rest = reconcile_once(world, (config.name,)).of(config.name)
-        return Rollback(entry, parts_s, (*rest.notes, *rest.left, *([rest.failed] if rest.failed else [])))
+            notes = _rest(world)
+        return Rollback(entry, parts_s, notes)
+
+
+def _rest(world: World) -> tuple[str, ...]:
+    """What is left to do is any pass's: versions to retire, texts on the versions. What that has to say."""
+    try:
+        found = pass_alone(world, (world.config.name,), wait_s=_PASS_WAIT_S).of(world.config.name)
+    except ConflictError:
+        return ("somebody else's pass is under way, and does the rest",)
+    refused = (f"version {version} was refused: {reason}" for version, reason in found.refused.items())
+    return (*found.notes, *refused, *found.left, *([found.failed] if found.failed else []))
 
 
 def _unfinished(world: World, name: str, to: int | None) -> LedgerEntry | None:
@@ -86,24 +98,28 @@ def _rolled_back(world: World, to: int | None, reason: str, parts_s: dict[str, f
     with _timed(parts_s, "hash"):
         _verify_bytes(world, target)
     fact = _read(world)
-    try:
-        if any(_lacks(fact, address, target.version) for address in range(len(fact.servers))):
-            with _timed(parts_s, "load"):
-                fact = _loaded(world, fact, target)
-        with _timed(parts_s, "golden"):
-            world.serving.verify(target)
-    except RefusedError:
-        back = without(_read(world), target.version)
-        if back is not None and fact.previous != target.version:
-            write_configs(world, name, back)
-        raise
-    with lease(ledger, change_over_key(name), _CHANGE_OVER_S, _CHANGE_OVER_WAIT_S):
+    with ExitStack() as stack:
+        try:
+            if _is_lacked(fact, target.version):
+                with _timed(parts_s, "load"):
+                    # A pass would take from the config files what the registry does not want yet.
+                    settings = world.config.reconcile
+                    stack.enter_context(renewed_lease(ledger, KEY, settings.lease_s, settings.load_timeout_s))
+                    fact = _loaded(world, _read(world), target)
+            with _timed(parts_s, "golden"):
+                world.serving.verify(target)
+        except RefusedError:
+            back = without(_read(world), target.version)
+            if back is not None and fact.previous != target.version:
+                write_configs(world, name, back)
+            raise
+        stack.enter_context(lease(ledger, change_over_key(name), _CHANGE_OVER_S, _CHANGE_OVER_WAIT_S))
         if registry.aliases(name).get(CHAMPION) != champion:
             raise MovedOnError(f"{name}: the champion is version {champion} no more. Run the rollback again.")
         with _timed(parts_s, "label"):
             _change_over(world, fact, target)
-        with _timed(parts_s, "registry"):
-            change = Change(name, target.version, "rollback", champion, actor(), reason=reason)
+        change = Change(name, target.version, "rollback", champion, actor(), reason=reason)
+        with _timed(parts_s, "registry"), _said_that_it_answers(target):
             return move_champion(registry, ledger, change)
 
 
@@ -125,12 +141,10 @@ def _read(world: World) -> Fact:
     return read_fact(world, model, intent, seen)
 
 
-def _lacks(fact: Fact, place: int, version: int) -> bool:
+def _is_lacked(fact: Fact, version: int) -> bool:
     """Whether a server of the model does not have the version loaded."""
-    server = fact.servers[place]
-    state = server.state(version)
-    knows = bool(server.versions or server.candidates) and not server.left_out
-    return knows and not (state is not None and state.is_available)
+    states = (server.state(version) for server in fact.servers if server.lists_it)
+    return not all(state is not None and state.is_available for state in states)
 
 
 def _loaded(world: World, fact: Fact, target: ModelVersion) -> Fact:
@@ -146,7 +160,7 @@ def _change_over(world: World, fact: Fact, target: ModelVersion) -> None:
     if fact.live != target.version:
         wanted = _beside(fact, target.version, None)
         write_configs(world, target.name, Configure(wanted, (fact.labels, fact.models)))
-    world.serving.await_live(target, Waiting(_CHANGE_OVER_WAIT_S, lambda: None))
+    world.serving.await_live(target, Waiting(_LABEL_S, lambda: None))
 
 
 def _beside(fact: Fact, live: int | None, candidate: int | None) -> Wanted:
@@ -156,6 +170,16 @@ def _beside(fact: Fact, live: int | None, candidate: int | None) -> Wanted:
     beside = fact.labels.versions - {live, candidate, canary}
     previous = fact.live if fact.live in beside else max(beside, default=None)
     return Wanted(live, previous, candidate, canary, canary is not None)
+
+
+@contextmanager
+def _said_that_it_answers(target: ModelVersion) -> Iterator[None]:
+    """An error after the label has moved says so: a pass would move it back."""
+    try:
+        yield
+    except (ConflictError, UnavailableError) as error:
+        answers = f"Servers answer from version {target.version} already: run the rollback again to have that stay."
+        raise type(error)(f"{error} {answers}") from error
 
 
 @contextmanager

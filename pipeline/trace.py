@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.lives import Life, lives
 from pipeline.package import SERVABLE
+from pipeline.plugin.records import read_records
 from pipeline.run_inputs import CONFIG_ARTIFACT
 from registry.client import ModelVersion, Registry
 from registry.ledger import Ledger
@@ -17,6 +18,7 @@ from registry.register import GIT_COMMIT, MANIFEST_DIGEST
 from serving.request_ids import NO_DIGEST, parse_request_id
 from serving.servable.layout import MANIFEST
 from serving.servable.manifest import Manifest, read_manifest
+from serving.stores import open_store
 from slipway.errors import InputError, IntegrityError, NotFoundError, SlipwayError
 from slipway.files import sha256_file
 
@@ -25,11 +27,15 @@ _DIRTY = "-dirty"
 
 @dataclass(frozen=True)
 class Trace:
-    """What is known of a version. `notes` say what could not be found out, and why."""
+    """What is known of a version. `notes` say what could not be found out, and why.
+
+    deployed: by the name of each deployment of its own, every time the version was live in it.
+    """
 
     request_id: str | None  # None: a version was asked for
     version: ModelVersion
     lives: tuple[Life, ...]  # every time it was live, oldest first
+    deployed: Mapping[str, tuple[Life, ...]]
     gate: Mapping[str, Any] | None  # GateReport.as_dict()
     run_tags: Mapping[str, str]
     data_source: str | None
@@ -65,6 +71,7 @@ def trace(config: Config, ledger: Ledger, what: str) -> Trace:
         request_id=None if by_number else what,
         version=version,
         lives=was_live,
+        deployed=_deployed(config, ledger, version, notes),
         gate=gate,
         run_tags=_run_tags(registry, version, notes),
         data_source=_data_source(registry, version, notes),
@@ -102,6 +109,20 @@ def _answered(registry: Registry, name: str, request_id: str) -> ModelVersion:
         f"{asked.digest_prefix}. It was deleted, or the server reads another registry's base path: set "
         "MLFLOW_TRACKING_URI to that registry."
     )
+
+
+def _deployed(
+    config: Config, ledger: Ledger, version: ModelVersion, notes: list[str]
+) -> Mapping[str, tuple[Life, ...]]:
+    """What the ledger has of it under the names of deployments that were made of its model."""
+    try:
+        records = read_records(open_store(config.base))
+    except SlipwayError as error:
+        notes.append(f"deployments: {error}")
+        return {}
+    names = sorted(name for name, record in records.items() if record.model == version.name and name != version.name)
+    found = {name: lives(ledger.entries(name), version.version) for name in names}
+    return {name: each for name, each in found.items() if each}
 
 
 def _logged_report(registry: Registry, version: ModelVersion, notes: list[str]) -> Mapping[str, Any] | None:

@@ -18,7 +18,7 @@ from serving.client.server_status import ServerStatus
 from serving.model_config import LABELS_CONFIG, Wanted, labels_config
 from serving.servable.golden import GoldenReport, check_golden, load_golden, with_answers
 from serving.servable.layout import GOLDEN, MANIFEST, REFERENCE_VARIANT, published_path, variant_path
-from slipway.errors import IntegrityError
+from slipway.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
     from pipeline.data import Record
@@ -68,7 +68,7 @@ def verify_at(
     began = time.monotonic()
     try:
         report = ask_golden(address, version, base, listed_as)
-    except IntegrityError as error:
+    except (IntegrityError, InputError) as error:  # InputError: the server cannot run it at all
         raise RefusedError(str(error)) from error
     prediction = None
     if picture is not None:

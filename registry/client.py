@@ -20,7 +20,7 @@ from registry.entities import (
 from registry.mlflow_calls import process_wide, quietly
 from registry.mlflow_errors import without_credentials
 from registry.runs import LISTED, Runs, listing, parent_of
-from slipway.errors import NotFoundError
+from slipway.errors import InputError, NotFoundError
 from slipway.names import check_alias, check_model_name, check_version
 
 _PAGE = 20  # versions asked for at once: most of those that were changed since the last promotion
@@ -55,13 +55,17 @@ class Registry(Runs):
             ) from exc
 
     def served_models(self, also: Collection[str] = ()) -> tuple[RegisteredModel, ...]:
-        """The models with the tag `slipway.serving` = "true", and those of `also` that exist, by name."""
+        """The models with the tag `slipway.serving` = "true", and those of `also` that exist, by name.
+
+        A tagged model whose name none of ours can be (`slipway.names`) is left out: it could be neither published nor
+        asked for, and the others are not to fail with it.
+        """
         found = []
         token = None
         with self._translated():
             while True:
                 page = self._client.search_registered_models(f"tags.`{SERVING}` = 'true'", page_token=token)
-                found += page
+                found += [model for model in page if _is_ours(model.name)]
                 token = page.token
                 if not token:
                     break
@@ -265,3 +269,10 @@ class Registry(Runs):
             return None
         path = Path(local_file_uri_to_path(root))
         return path if path.is_dir() else None
+
+
+def _is_ours(name: str) -> bool:
+    try:
+        return bool(check_model_name(name))
+    except InputError:
+        return False

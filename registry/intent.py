@@ -111,6 +111,14 @@ def load_seen(ledger: Ledger, name: str) -> Seen | None:
     return None if row is None else Seen(**{field.name: row[field.name] for field in dataclasses.fields(Seen)})
 
 
+def forget_refusal(ledger: Ledger, name: str, alias: str) -> None:
+    """Have the next pass count `alias` as moved anew, wherever it is: what was refused there is tried again."""
+    seen = load_seen(ledger, name)
+    if seen is not None:
+        role = {CHAMPION: "champion", CHALLENGER: "challenger"}[alias]
+        save_seen(ledger, name, dataclasses.replace(seen, refused=None, **{role: None}))
+
+
 def last_finished_s(ledger: Ledger, name: str) -> float | None:
     """When the last finished pass over the model was kept, since the epoch; None before the first one."""
     from sqlalchemy import select

@@ -9,6 +9,7 @@ cannot show: for that, keep the last digest elsewhere.
 import contextlib
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Ledger:
         self.clock = clock
 
     def __repr__(self) -> str:
-        return f"Ledger({self.engine.url.render_as_string(hide_password=True)!r})"
+        return f"Ledger({place_of(self.engine)!r})"
 
     def append(self, new: NewEntry) -> LedgerEntry:
         """Record a change behind the last entry, whatever other writers do at the same time."""
@@ -106,7 +107,11 @@ class Ledger:
         return dataclasses.replace(entry, digest=digest_of(entry))
 
     def entries(self, model: str | None = None) -> tuple[LedgerEntry, ...]:
-        """Every entry of a model, or all of them, oldest first."""
+        """Every entry of a model, or all of them, oldest first.
+
+        Raises:
+            IntegrityError: the gate report of one is none that was appended; it names the entry.
+        """
         from sqlalchemy import select
 
         from registry.database import LEDGER
@@ -116,7 +121,21 @@ class Ledger:
             query = query.where(LEDGER.c.model == model)
         with database_errors(self.engine), self.engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
-        return tuple(_from_row(dict(row)) for row in rows)
+        return tuple(self._from_row(dict(row)) for row in rows)
+
+    def _from_row(self, row: dict[str, Any]) -> LedgerEntry:
+        text = row.pop("gate_report")
+        entry = LedgerEntry(**row)
+        try:
+            return entry if text is None else dataclasses.replace(entry, gate_report=_report(text))
+        except (ValueError, RecursionError) as exc:
+            raise self._edited(entry) from exc
+
+    def _edited(self, entry: LedgerEntry) -> IntegrityError:
+        return IntegrityError(
+            f"{self!r}: entry {entry.id} ({entry.action} {entry.model} to version {entry.to_version}) "
+            "is not the one that was appended. Restore the ledger from its backup."
+        )
 
     def verify_chain(self) -> int:
         """Check every entry's digest and its link to the one before; return how many there are.
@@ -129,11 +148,8 @@ class Ledger:
         for place, entry in enumerate(entries, start=1):
             if entry.id != place:
                 raise IntegrityError(f"{self!r}: entry {place} is missing. Restore the ledger from its backup.")
-            if entry.previous_digest != previous or entry.digest != digest_of(entry):
-                raise IntegrityError(
-                    f"{self!r}: entry {place} ({entry.action} {entry.model} to version {entry.to_version}) "
-                    "is not the one that was appended. Restore the ledger from its backup."
-                )
+            if entry.previous_digest != previous or not _is_sealed(entry):
+                raise self._edited(entry)
             previous = entry.digest
         return len(entries)
 
@@ -190,9 +206,32 @@ def _canonical(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _from_row(row: dict[str, Any]) -> LedgerEntry:
-    report = row.pop("gate_report")
-    return LedgerEntry(**row, gate_report=None if report is None else json.loads(report))
+def _is_sealed(entry: LedgerEntry) -> bool:
+    """Whether the digest is the entry's; values that none can be made of, such as a NaN, were never appended."""
+    try:
+        return entry.digest == digest_of(entry)
+    except (TypeError, ValueError):
+        return False
+
+
+def _report(text: str) -> Mapping[str, Any]:
+    """A gate report as it was appended; ValueError for what never was one: broken JSON, a NaN, a bare number."""
+    report = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    if not isinstance(report, dict):
+        raise ValueError(f"a gate report is a {type(report).__name__}; expected an object")  # noqa: TRY004, one kind
+    return report
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
+
+
+def place_of(engine: "Engine") -> str:
+    """Where the ledger is, without credentials, wherever in the address they are."""
+    return without_credentials(engine.url.render_as_string(hide_password=True))
 
 
 @contextlib.contextmanager
@@ -204,7 +243,6 @@ def database_errors(engine: "Engine") -> Iterator[None]:
         yield
     except SQLAlchemyError as exc:
         raise UnavailableError(
-            f"ledger database {engine.url.render_as_string(hide_password=True)}: "
-            f"{without_credentials(str(exc.__cause__ or exc))}. "
+            f"ledger database {place_of(engine)}: {without_credentials(str(exc.__cause__ or exc))}. "
             "Make it reachable and writable, then repeat the command."
         ) from exc

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,11 +12,23 @@ from slipway.errors import InputError, NotFoundError, SlipwayError, UnavailableE
 
 _PROBE_S = 5
 _REMEDY = "Start it, or set MLFLOW_TRACKING_URI to one that runs."
-_CREDENTIALS = re.compile(r"(\w+://)[^\s'\"]*@|(\bpassword=)[^&\s'\"]+")
+_CREDENTIALS = re.compile(r"(\w+://)[^\s'\"]*@|(\b(?:ssl)?password=)[^&\s'\"]+")
 _DENIED = re.compile(r"failed with error code (401|403)\b")
 _LOGIN = {
     "401": "the server refuses the login, or there is none. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
     "403": "the login is right, and is not permitted to do this. Ask the server's administrator for the permission.",
+}
+# Of botocore's exceptions, and of the codes of an S3 answer, those that name a wrong login or none.
+_S3_LOGIN = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "ProfileNotFound",
+    "403",
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
 }
 _BY_CODE: dict[str, type[SlipwayError]] = {
     "RESOURCE_DOES_NOT_EXIST": NotFoundError,
@@ -139,3 +152,26 @@ def mlflow_errors(place: str) -> Iterator[None]:
             f"{without_credentials(place)}: {type(exc).__name__}: {_root_cause(exc)}. "
             "Check that the store can be read and written, then repeat the command."
         ) from exc
+    except _s3_exceptions() as exc:
+        raise _of_s3(place, exc) from exc
+
+
+def _s3_exceptions() -> tuple[type[Exception], ...]:
+    """What boto3 raises; it is not imported for this: where nobody has, there is none of it to catch."""
+    boto3, botocore = sys.modules.get("boto3.exceptions"), sys.modules.get("botocore.exceptions")
+    ours = () if boto3 is None else (boto3.Boto3Error,)
+    return ours if botocore is None else (*ours, botocore.BotoCoreError, botocore.ClientError)
+
+
+def _of_s3(place: str, exc: Exception) -> SlipwayError:
+    code = str(getattr(exc, "response", {}).get("Error", {}).get("Code", ""))
+    text = f"{without_credentials(place)}: S3 artifact store: {type(exc).__name__}: {_root_cause(exc)}"
+    if _S3_LOGIN & {type(exc).__name__, code}:
+        return InputError(
+            f"{text}. Expected credentials that may use the bucket: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or AWS_PROFILE."
+        )
+    return UnavailableError(
+        f"{text}. Expected an answer of S3: check MLFLOW_S3_ENDPOINT_URL, AWS_DEFAULT_REGION and the network, then "
+        "repeat the command."
+    )

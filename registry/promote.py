@@ -12,6 +12,7 @@ from registry.client import Registry
 from registry.deployment import ROLLED_BACK
 from registry.entities import STAGE_OF
 from registry.gate import GateReport
+from registry.intent import forget_refusal
 from registry.lease import lease
 from registry.ledger import CHALLENGER, CHAMPION, Ledger, LedgerEntry, NewEntry
 from registry.outcome import (
@@ -45,6 +46,9 @@ __all__ = [
 ]
 
 
+_WAIT_S = 60  # for moves that are under way: a canary that is recorded, a rollout that ends
+
+
 @dataclass(frozen=True)
 class Change:
     """What is to happen, and on what it was decided."""
@@ -63,13 +67,16 @@ class Change:
 def move_champion(registry: Registry, ledger: Ledger, change: Change) -> LedgerEntry:
     """Make a version the champion and return the ledger's entry of it; again for the same version, change nothing.
 
+    Again for one that was refused and kept the alias: the next pass tries it anew. Other moves are waited for.
+
     Raises:
-        ConflictError: somebody else is moving it, or the champion is no longer the expected one.
+        ConflictError: somebody else is moving it, for a minute and longer, or the champion is no longer the expected
+            one.
         InputError: a promotion without a passed gate report, or of a version that was rolled back from, that is not
             forced, with a reason; or a rollback to a version that never was champion.
     """
     _check_decision(ledger, change)
-    with lease(ledger, f"move {change.name}", LEASE_S) as held:
+    with lease(ledger, f"move {change.name}", LEASE_S, _WAIT_S) as held:
         current = registry.aliases(change.name).get(CHAMPION)
         expected = {change.version, change.expected_champion}
         if current not in expected and _standing(ledger, change.name, current) not in expected:
@@ -78,7 +85,11 @@ def move_champion(registry: Registry, ledger: Ledger, change: Change) -> LedgerE
                 f"moved it after this was decided. Run `python -m pipeline gate --name {change.name} "
                 f"--version {change.version}` again."
             )
-        if change.action == "promote" and not change.forced and current != change.version:
+        if (
+            change.action == "promote"
+            and not change.forced
+            and _standing(ledger, change.name, current) != change.version
+        ):
             _check_not_rolled_back(registry, change)
         held.check()
         entry = _move(registry, ledger, change, CHAMPION)
@@ -90,10 +101,12 @@ def move_champion(registry: Registry, ledger: Ledger, change: Change) -> LedgerE
 def move_challenger(registry: Registry, ledger: Ledger, change: Change) -> LedgerEntry:
     """Make a version the challenger and return the ledger's entry of it; again for the same version, change nothing.
 
+    Again for one that was refused and kept the alias: the next pass tries it anew. Other moves are waited for.
+
     Raises:
-        ConflictError: somebody else is moving it, or the version is the champion.
+        ConflictError: somebody else is moving it, for a minute and longer, or the version is the champion.
     """
-    with lease(ledger, f"move {change.name}", LEASE_S) as held:
+    with lease(ledger, f"move {change.name}", LEASE_S, _WAIT_S) as held:
         if registry.aliases(change.name).get(CHAMPION) == change.version:
             raise ConflictError(
                 f"{change.name} version {change.version} is the champion; expected another one as its challenger. "
@@ -201,16 +214,16 @@ def _move(registry: Registry, ledger: Ledger, change: Change, alias: str) -> Led
     current = registry.aliases(name).get(alias)
     last = ledger.last(name, alias)
     recorded = None if last is None else last.to_version
-    if current == version:
-        came_from = recorded
-    else:
-        refused = last.from_version if last is not None and last.action == "refuse" else None
-        came_from = recorded if current in {None, refused} else current
-        if came_from not in {None, recorded}:
-            _record_unexplained(ledger, name, alias, recorded, came_from)
-        if alias == CHAMPION:
-            lift_rolled_back(registry, name, version)
+    refused = last.from_version if last is not None and last.action == "refuse" else None
+    came_from = recorded if current in {None, refused, version} else current
+    if came_from not in {None, recorded}:
+        _record_unexplained(ledger, name, alias, recorded, came_from)
+    if alias == CHAMPION and (current != version or refused == version):
+        lift_rolled_back(registry, name, version)
+    if current != version:
         registry.set_alias(name, alias, version)
+    elif refused == version:  # it was left there: without this, the alias would count as not moved since
+        forget_refusal(ledger, name, alias)
     set_stages(registry, name, version, STAGE_OF[alias])
     if change.action == "rollback" and came_from is not None and came_from != version:
         mark_rolled_back(registry, name, came_from, change.reason)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands import ALIAS, JSON, REASON, VERSION, Command, chosen_version, config_from
+from pipeline.commands import ALIAS, JSON, MODEL, REASON, VERSION, Command, chosen_version, config_from, config_of_model
 from pipeline.options import config_options, option
 from slipway.errors import InputError
 
@@ -73,15 +73,16 @@ def serve(
 
 
 @click.command(cls=Command)
+@MODEL
 @option("--to", "Version to go back to.  [default: the champion before this one]", int)
 @REASON
-@config_options("name", "base", "workdir", "reconcile.servers")
-def rollback(to: int | None, reason: str | None, config: str | None, **values: Any) -> None:
+@config_options("name", "base", "workdir", "reconcile.servers", "reconcile.load_timeout_s")
+def rollback(model: str | None, to: int | None, reason: str | None, config: str | None, **values: Any) -> None:
     """Make the previous champion live again, its bytes and its answers having been checked."""
     began = time.monotonic()
     from pipeline import lifecycle
 
-    click.echo(lifecycle.rollback(config_from(config, values), to, reason or "", began).text())
+    click.echo(lifecycle.rollback(config_of_model(model, config, values), to, reason or "", began).text())
 
 
 @click.command(cls=Command)

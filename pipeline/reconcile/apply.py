@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import assert_never
 
-from pipeline.publication import publish
+from pipeline.publication import publish, registered_digest
 from pipeline.reconcile.plan import Fact
 from pipeline.reconcile.report import ModelReport
 from pipeline.reconcile.serving import MovedOnError, RefusedError, Waiting
@@ -18,7 +19,7 @@ from registry.lease import lease
 from registry.ledger import CHAMPION, LedgerEntry
 from registry.promote import UI, UI_ACTOR, Change, Move, move_challenger, record_live, record_retired
 from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, Listed, labels_config, listed, models_config
-from slipway.errors import ConflictError, InputError, IntegrityError, UnavailableError
+from slipway.errors import ConflictError, InputError, IntegrityError, NotFoundError, UnavailableError
 
 _JOIN_S = 10.0  # how long a server that follows the base path may take to list a model that is new to it
 _CHANGE_OVER_S = 60.0
@@ -93,8 +94,12 @@ class Application:
                 f"--version {step.version} --force --reason TEXT"
             )
         try:
+            registered_digest(version)
+        except InputError as error:
+            raise RefusedError(str(error)) from error
+        try:
             publish(self._world.config, self._world.registry, version)
-        except (IntegrityError, InputError) as error:
+        except (IntegrityError, ConflictError) as error:  # ConflictError: another servable has its place
             raise RefusedError(str(error)) from error
 
     def _configure(self, step: Configure) -> None:
@@ -138,10 +143,13 @@ class Application:
         change = Change(
             self._name, version, "promote", champion, UI_ACTOR, UI, reason="alias or stage was moved in MLflow"
         )
+        self._still_wanted()
         entry = move_challenger(world.registry, world.ledger, change)
         note(world.registry, self._name, version, "canary", _told(entry), world.clock())
 
     def _retire(self, step: Retire) -> None:
+        if step.champion is not None:
+            self._still_wanted()
         for version in sorted(step.versions):
             self._note_gone(version, "it is served no more")
         if step.champion is not None:
@@ -158,9 +166,10 @@ class Application:
                 registry.set_stage(name, step.version, "Archived")
 
     def _note_gone(self, number: int, reason: str) -> None:
-        """Only on one that was said to be served: a refusal stays as it was written."""
-        if self._world.registry.version(self._name, number).tags.get(DEPLOY) in {"live", "canary"}:
-            note(self._world.registry, self._name, number, "retired", reason, self._world.clock())
+        """Only on one that was said to be served: a refusal stays as it was written. Not on one that was deleted."""
+        with suppress(NotFoundError):
+            if self._world.registry.version(self._name, number).tags.get(DEPLOY) in {"live", "canary"}:
+                note(self._world.registry, self._name, number, "retired", reason, self._world.clock())
 
     def _still_wanted(self) -> None:
         """MovedOnError once the registry wants something else; while it is away, what it said last counts."""

@@ -1,6 +1,7 @@
 """The servers that follow the config files in the base path: what they hold, and waiting until they hold it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,15 +68,13 @@ class Followers:
     def verify(self, version: ModelVersion) -> Verified:
         """See Serving. Where no server has it, one is started for it alone."""
         name, place = version.name, self._place
-        asked = []
-        for report in self.report(name):
-            if _has(report, version.version):
-                own = report.versions.get(version.version)
-                listed_as = name if own is not None and own.is_available else canary_name(name)
-                asked.append(verify_at(report.address, version, place.base, listed_as, place.picture))
-        if not asked:
+        there = [report for report in self.report(name) if _has(report, version.version)]
+        if not there:
             self._say(f"no server has {name} version {version.version}: starting one to ask its golden requests")
             return verify_alone(version, place.base, place.log, place.picture)
+        # All at once: a server that is not asked for a while asks itself.
+        with ThreadPoolExecutor(len(there), "golden") as pool:
+            asked = list(pool.map(lambda report: self._verify_at(report, version), there))
         worst = max(asked, key=lambda each: each.golden.largest_difference)
         return Verified(
             worst.golden,
@@ -83,6 +82,13 @@ class Followers:
             sum(each.took_s for each in asked),
             next((each.prediction for each in asked if each.prediction is not None), None),
         )
+
+    def _verify_at(self, report: ServerReport, version: ModelVersion) -> Verified:
+        own, state = report.versions.get(version.version), report.state(version.version)
+        listed_as = version.name if own is not None and own.is_available else canary_name(version.name)
+        if state is not None and state.error:
+            raise RefusedError(f"{report.address} has it with a fault: {state.error}")
+        return verify_at(report.address, version, self._place.base, listed_as, self._place.picture)
 
     def await_live(self, version: ModelVersion, waiting: Waiting) -> None:
         """See Serving."""

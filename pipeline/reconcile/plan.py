@@ -94,7 +94,7 @@ class _Planner:
             self._steps.append(Retire(frozenset({self._canary} - {None})))
         if challenger is not None:
             self._load_challenger(challenger, final)
-        elif self._intent.challenger is None:
+        elif self._intent.challenger in {None, champion}:
             self._withdraw_challenger()
         self._configure(final)
         if self._seen != self._fact.seen:
@@ -198,9 +198,10 @@ class _Planner:
             )
 
     def _withdraw_challenger(self) -> None:
-        named = self._seen.staging if self._seen.challenger is None else self._seen.challenger
-        if self._intent.challenger_moved and named is not None:
-            self._steps.append(Withdraw(named, CHALLENGER))
+        """Neither alias nor stage is to name a candidate by the next pass that this one does not want."""
+        if self._intent.challenger_moved:
+            named = {self._seen.challenger, self._seen.staging} - {None}
+            self._steps += [Withdraw(version, CHALLENGER) for version in named if version is not None]
             self._seen = replace(self._seen, challenger=None, staging=None)
 
     def _present(self, live: int | None, candidate: int | None = None) -> Wanted:

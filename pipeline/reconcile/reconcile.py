@@ -1,5 +1,6 @@
 """A pass: for each served model, what the registry wants, what is there, and the steps between them."""
 
+import logging
 import time
 from collections.abc import Collection
 from dataclasses import replace
@@ -20,6 +21,7 @@ from registry.promote import Refusal, record_refused
 from serving.model_config import Wanted
 from slipway.errors import SlipwayError
 
+_LOG = logging.getLogger(__name__)
 _FOLLOW_S, _LOOK_S = 3.0, 0.2
 _ROUNDS = 5  # a model whose aliases move faster than that is for the next pass
 
@@ -51,6 +53,9 @@ def _reconciled(world: World, model: RegisteredModel, *, dry_run: bool) -> Model
         report.left.append(f"it changed {_ROUNDS} times while it was reconciled; the next pass goes on")
     except SlipwayError as error:
         report.failed = str(error)
+    except Exception as error:  # noqa: BLE001  the other models are to have their pass
+        _LOG.exception("%s", model.name)
+        report.failed = f"failed in a way that was not foreseen: {type(error).__name__}: {error}"
     return report
 
 
@@ -65,10 +70,15 @@ def _round(world: World, model: RegisteredModel, report: ModelReport, *, dry_run
         report.left += differences(fact.servers, made.final)
         return True
     application = Application(world, intent, fact, report)
+    if made.steps:  # it was read with all the others, and some of these may have taken long
+        check_still_wanted(intent, fact, world.registry.model(model.name))
     for step in made.steps:
         try:
             application.do(step)
         except RefusedError as refused:
+            if _version_of(step) == fact.live:
+                report.failed = f"version {fact.live} is live, and {step.text} failed: {refused}"
+                return True
             _refuse(world, intent, fact, step, str(refused))
             report.refused[_version_of(step)] = str(refused)
             return False

@@ -40,6 +40,11 @@ class ServerReport:
     left_out: str = ""
 
     @property
+    def lists_it(self) -> bool:
+        """Whether the server counts, and lists the model."""
+        return not self.left_out and bool(self.versions or self.candidates)
+
+    @property
     def live(self) -> int | None:
         """The version that answers requests which name none: the label `stable`'s, or else the highest AVAILABLE."""
         if STABLE in self.labels:

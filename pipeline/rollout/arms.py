@@ -17,6 +17,7 @@ class Arm:
     """What one version did: in a stretch of time, or since it was loaded.
 
     requests, errors, labelled, correct: of answers to requests, and of copies that it ran beside another's answers.
+    copies, failed_copies: those of the requests, and of the errors, that were such copies.
     latencies: of answers alone, how many fell below each of LATENCY_BOUNDS_MS, and above the last; none at all: empty.
     compared, disagreed: copies whose first classes were compared with the answer's, and those that differ.
     """
@@ -25,6 +26,8 @@ class Arm:
     errors: int = 0
     labelled: int = 0
     correct: int = 0
+    copies: int = 0
+    failed_copies: int = 0
     latencies: tuple[int, ...] = ()
     confidence: Moments = field(default_factory=Moments)
     compared: int = 0
@@ -39,7 +42,7 @@ class Arm:
 
         Labels may be taken back, or be corrected; what they were before is not undone.
         """
-        if any(getattr(self, name) < getattr(earlier, name) for name in ("requests", "errors", "compared")):
+        if any(getattr(self, name) < getattr(earlier, name) for name in ("requests", "errors", "copies", "compared")):
             return None
         came = _combined(self, earlier, -1)
         labelled = max(came.labelled, 0)
@@ -109,6 +112,8 @@ def _arm(seen: VersionObservations) -> Arm:
         errors=seen.errors + seen.shadow.errors,
         labelled=seen.labelled + seen.shadow.labelled,
         correct=seen.correct + seen.shadow.correct,
+        copies=seen.shadow.requests,
+        failed_copies=seen.shadow.errors,
         latencies=seen.latency_ms.counts,
         confidence=seen.confidence,
         compared=seen.shadow.compared,

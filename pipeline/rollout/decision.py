@@ -27,6 +27,7 @@ from serving.observations import Latencies, Moments
 _TIGHTEST_AT = 1000  # values; where the interval of a mean is narrowest for what it promises
 UNDECIDED = "undecided"  # what a reason begins with once the longest time is over
 _COPIES_ALONE = "not compared while it answers copies alone"
+_COPIES_ACCUSE = "copies alone can only speak against it"
 _MISSING = {
     ERRORS: "no request was answered by both",
     LATENCY: "no latency of both",
@@ -53,11 +54,12 @@ def judge(policy: RolloutPolicy, progress: Progress, look: Look, elapsed_s: floa
 
     After "advance" the progress returned is that of the next step, with nothing answered in it yet.
     """
+    copies_alone = bool(policy.plan[progress.step].shadow)
     evidence = {measure: updated(policy, measure, progress, look) for measure in policy.aborting}
     now = dataclasses.replace(
         progress,
         looks=progress.looks + 1,
-        answered=progress.answered + look.canary.requests,
+        answered=progress.answered + look.canary.requests - (0 if copies_alone else look.canary.copies),
         stable=progress.stable.plus(look.stable),
         canary=progress.canary.plus(look.canary),
         evidence=evidence,
@@ -109,8 +111,8 @@ def _aborting_line(policy: RolloutPolicy, measure: str, progress: Progress) -> M
     if worse >= abort_at(policy):
         note = f"worse by more than {policy.margin(measure):g} ({_shown(canary)} against {_shown(stable)})"
         return dataclasses.replace(line, standing="abort", note=note)
-    if measure == LATENCY and policy.plan[progress.step].shadow:
-        return dataclasses.replace(line, note=_COPIES_ALONE)
+    if measure in {ERRORS, LATENCY} and policy.plan[progress.step].shadow:
+        return dataclasses.replace(line, note=_COPIES_ALONE if measure == LATENCY else _COPIES_ACCUSE)
     if canary is None or stable is None:
         return dataclasses.replace(line, standing="wait", note=_MISSING[measure])
     if harmless < go_on_at(policy):

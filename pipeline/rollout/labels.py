@@ -1,16 +1,22 @@
 """True labels from a file, for the servers that gave the answers: `request_id,label`, one line an image."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from serving.client.observations import TrueLabel, send_feedback
 from serving.request_ids import parse_request_id
+from serving.servable.layout import LABELS, published_path
+from serving.stores.local import local_path
 from slipway.errors import InputError
 
 _COLUMNS = ["request_id", "label"]
 _LISTED = 10
+
+Names = Callable[[int], Collection[str] | None]  # of the classes of a version, by its number; None: nobody knows
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,32 @@ def read_labels(file: Path) -> tuple[TrueLabel, ...]:
         if problem:
             problems.append(f"line {number}: {problem}")
         else:
-            found.setdefault(row[0], []).append(row[1])
+            found.setdefault(row[0], []).append(row[1].strip())
     if problems:
         raise InputError(f"{file}: {'; '.join(problems)}. Mend or remove these lines; none was sent.")
     return tuple(TrueLabel(request_id, tuple(labels)) for request_id, labels in found.items())
+
+
+def published_names(base: str, name: str) -> Names:
+    """The names of classes of the versions in the base path; a version that has none has ids alone."""
+
+    @cache
+    def names(version: int) -> Collection[str] | None:
+        folder = local_path(base) / name / str(version)
+        try:
+            return frozenset(json.loads((folder / published_path(LABELS)).read_bytes()))
+        except FileNotFoundError:
+            return frozenset() if folder.is_dir() else None
+
+    return names
+
+
+def as_sent(labels: Sequence[TrueLabel], names: Names) -> tuple[TrueLabel, ...]:
+    """`labels` with decimal numbers as ids of classes, where the version that answered has no class of that name.
+
+    Where nobody knows its names they stay texts: a server refuses what is no name.
+    """
+    return tuple(replace(each, labels=tuple(_by_id(label, each, names) for label in each.labels)) for each in labels)
 
 
 def send_labels(addresses: Sequence[str], labels: Sequence[TrueLabel]) -> Sent:
@@ -79,3 +107,10 @@ def _problem(row: list[str]) -> str:
     except InputError as error:
         return str(error).rstrip(".")
     return ""
+
+
+def _by_id(label: str | int, item: TrueLabel, names: Names) -> str | int:
+    if isinstance(label, int) or not (label.isascii() and label.isdigit()):
+        return label
+    known = names(parse_request_id(item.request_id).version)
+    return label if known is None or label in known else int(label)

@@ -9,18 +9,26 @@ from pipeline.reconcile.settle import settle
 from pipeline.reconcile.world import World
 from pipeline.rollout.arms import Look, counters_of, look_between
 from pipeline.rollout.decision import UNDECIDED, Judgement, judge
-from pipeline.rollout.ending import finish_abort, finish_leaving, finish_promotion, send_traffic
+from pipeline.rollout.ending import (
+    finish_abort,
+    finish_leaving,
+    finish_promotion,
+    give_traffic,
+    is_promoted,
+    present_traffic,
+    take_traffic,
+)
 from pipeline.rollout.policy import RolloutPolicy
 from pipeline.rollout.progress import Progress
 from pipeline.rollout.reading import read_servers
 from pipeline.rollout.record import noted, recorded
 from pipeline.rollout.report import RolloutReport, Verdict
-from pipeline.rollout.state import Phase, RolloutState, load_state, save_state
+from pipeline.rollout.state import Phase, RolloutState, keep_state, load_state
 from registry.client import ModelVersion
+from registry.deployment import ROLLED_BACK
 from registry.gate import GateReport
 from registry.ledger import CHALLENGER, CHAMPION
-from serving.traffic import Traffic
-from slipway.errors import InputError, NotFoundError, UnavailableError
+from slipway.errors import InputError, IntegrityError, NotFoundError, UnavailableError
 
 # What the evidence so far was gathered by: another value would need another rollout.
 _FIXED = (
@@ -90,7 +98,9 @@ def look(conduct: Conduct) -> Outcome:
     finished first.
 
     Raises:
-        InputError: there is no challenger, or the policy given is not the one that the evidence was gathered by.
+        InputError: there is no challenger, or it was rolled back from; or the policy given is not the one that the
+            evidence was gathered by.
+        ConflictError: another process conducts the rollout now, or moves an alias.
         UnavailableError: no server tells what it saw, or the registry is away; the traffic stays as it is, but for a
             candidate that is to be aborted.
     """
@@ -117,13 +127,17 @@ def look(conduct: Conduct) -> Outcome:
 
 
 def abort(conduct: Conduct, reason: str) -> Outcome:
-    """End the rollout that is under way, for a person's reason."""
+    """End the rollout that is under way, for a person's reason; one whose candidate is champion already is promoted."""
     world = conduct.world
     state = load_state(world.ledger, world.config.name)
     if state is None or state.is_over:
         raise NotFoundError(
             f"{world.config.name} has no rollout under way; expected one to abort. See `slipway history`."
         )
+    if state.phase == "promoting":
+        take_traffic(world, state)
+        if not is_promoted(world, state):
+            return _withheld(conduct, state, "aborting", reason)
     if state.phase != "running":
         return _finish(conduct, recorded_report(state), state)
     ending = replace(state, phase="aborting", reason=reason)
@@ -148,7 +162,13 @@ def _begin(conduct: Conduct) -> Outcome:
             f"Run: slipway promote --name {name} --version N --to {missing}"
         )
     version = aliases[CHALLENGER]
-    gate = conduct.gate(world.registry.version(name, version))
+    candidate = world.registry.version(name, version)
+    if ROLLED_BACK in candidate.tags:
+        raise InputError(
+            f"{name} version {version} was rolled back from ({candidate.tags[ROLLED_BACK]}), so a rollout could not "
+            "promote it; expected another challenger. Register a better one, or promote it by --force --reason TEXT."
+        )
+    gate = conduct.gate(candidate)
     if not gate.passed:
         return Outcome(None, refused=f"the gate refuses version {version}, so it could not be promoted\n{gate.table()}")
     settled = settle(world, name, version, CHALLENGER).of(name)
@@ -157,6 +177,7 @@ def _begin(conduct: Conduct) -> Outcome:
     if settled.failed:
         raise UnavailableError(f"{name} version {version} is not loaded as the canary yet: {settled.failed}")
     state = RolloutState(secrets.token_hex(8), name, version, aliases[CHAMPION], policy, world.clock())
+    state = replace(state, standing=present_traffic(world, name))
     observations, notes = read_servers(state.policy.addresses, state.name, _versions(state))
     _, counters = look_between({}, counters_of(observations, _versions(state)), _versions(state))
     judgement = judge(policy, Progress(), Look())
@@ -172,8 +193,8 @@ def _follow(conduct: Conduct, state: RolloutState, judgement: Judgement, notes: 
     if judgement.verdict in {"abort", "promote"}:
         phase: Phase = "aborting" if judgement.verdict == "abort" else "promoting"
         return _finish(conduct, report, replace(state, phase=phase, reason=judgement.reason))
-    save_state(world.ledger, state)
-    send_traffic(world, state.name, _traffic(state))
+    keep_state(world, state)
+    give_traffic(world, state)
     recorded(world, state)
     return Outcome(report)
 
@@ -196,22 +217,31 @@ def _finish(conduct: Conduct, report: RolloutReport | None, state: RolloutState)
 
 def _promote(conduct: Conduct, report: RolloutReport | None, state: RolloutState) -> Outcome:
     world = conduct.world
-    save_state(world.ledger, state)
+    keep_state(world, state)
     gate = None
     last = world.ledger.last(state.name, CHAMPION)
     # By the ledger: of a look that was killed between alias and entry, the next pass would think that somebody clicked.
     if last is None or last.to_version != state.version:
         gate = conduct.gate(world.registry.version(state.name, state.version))
-        ending = None
         if gate.against != state.against:
-            ending = replace(state, phase="leaving", reason=_moved(world, state))
-        elif not gate.passed:
+            return _withheld(conduct, state, "leaving", _moved(world, state))
+        if not gate.passed:
             refused = f"the gate refuses it: {', '.join(rule.rule for rule in gate.rules if not rule.passed)}"
-            ending = replace(state, phase="aborting", reason=refused)
-        if ending is not None:
-            return _end(conduct, recorded(world, state), replace(ending, unrecorded=None), "abort")
-    ended = finish_promotion(world, state, gate)
+            return _withheld(conduct, state, "aborting", refused)
+    state = recorded(world, state)
+    try:
+        ended = finish_promotion(world, state, gate)
+    except (InputError, IntegrityError) as error:
+        if is_promoted(world, state):
+            raise
+        return _withheld(conduct, state, "aborting", f"it could not be promoted: {error}")
     return Outcome(report, ended.reason if ended.phase == "aborted" else "", ended.phase)
+
+
+def _withheld(conduct: Conduct, state: RolloutState, phase: Phase, reason: str) -> Outcome:
+    """End a rollout otherwise than by the promotion that was judged; that verdict is recorded first."""
+    state = recorded(conduct.world, state)
+    return _end(conduct, state, replace(state, phase=phase, reason=reason), "abort")
 
 
 def _report(world: World, state: RolloutState, judgement: Judgement, notes: tuple[str, ...]) -> RolloutReport:
@@ -257,11 +287,6 @@ def _policy(conduct: Conduct, state: RolloutState) -> RolloutPolicy:
             "that, or end it first by --abort --reason TEXT."
         )
     return given
-
-
-def _traffic(state: RolloutState) -> Traffic:
-    step = state.policy.plan[state.progress.step]
-    return Traffic(100 - step.share, step.share, step.shadow, state.policy.key_header)
 
 
 def _versions(state: RolloutState) -> tuple[int, int]:

@@ -119,6 +119,8 @@ def _grown(account: Account, outcomes: _Outcomes, bets: Alternatives) -> Account
 
 def _harmless_growth(policy: RolloutPolicy, measure: str, step: int, progress: Progress, look: Look) -> Wealth:
     outcomes = _outcomes(measure, progress, look, policy.excess_allowed(measure, step))
+    if measure == ERRORS and policy.plan[progress.step].shadow:
+        return np.zeros(len(_better(measure, outcomes.excess).stable))
     return growth(outcomes.stable, outcomes.canary, _better(measure, outcomes.excess), outcomes.excess)
 
 
@@ -137,7 +139,13 @@ def _outcomes(measure: str, progress: Progress, look: Look, excess: float, *, up
     if measure == LATENCY:
         return _slow(progress, look, excess, up=up)
     if measure == ERRORS:
-        pair = Trials(stable.requests, stable.errors), Trials(canary.requests, canary.errors)
+        # Only what the stable version answered is copied, so images that nobody can decode fail it alone: copies can
+        # speak against the candidate, never for it.
+        copies, failed = (0, 0) if up else (canary.copies, canary.failed_copies)
+        pair = (
+            Trials(stable.requests, stable.errors),
+            Trials(canary.requests - copies, canary.errors - failed),
+        )
     else:
         pair = (
             Trials(stable.labelled, stable.labelled - stable.correct),

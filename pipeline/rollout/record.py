@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pipeline.reconcile.world import World
 from pipeline.rollout.report import RolloutReport
-from pipeline.rollout.state import RolloutState, save_state
+from pipeline.rollout.state import RolloutState, keep_state
 from pipeline.tracking import StepRun, kept_run
 from registry.lease import actor
 from registry.ledger import CHALLENGER, NewEntry
@@ -28,6 +28,7 @@ def recorded(world: World, state: RolloutState) -> RolloutState:
     """Record what is to be recorded, once: a call that was killed is made good by the next one."""
     if state.unrecorded is None:
         return state
+    world.check()
     report = state.unrecorded["report"]
     if state.unrecorded["in_ledger"] and not _in_ledger(world, state, report["look"]):
         gone = report["verdict"] == "abort"
@@ -46,7 +47,7 @@ def recorded(world: World, state: RolloutState) -> RolloutState:
         )
     _run(world, state).metrics(_metrics(report), step=report["look"])
     state = replace(state, unrecorded=None)
-    save_state(world.ledger, state)
+    keep_state(world, state)
     return state
 
 

@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pipeline.reconcile.world import World
 from pipeline.rollout.arms import Arm, arm_from
 from pipeline.rollout.policy import RolloutPolicy
 from pipeline.rollout.progress import Progress, progress_from
 from registry.ledger import Ledger
 from registry.rollouts import load_rollout, save_rollout
+from serving.traffic import Traffic
 
 # running -> aborting -> aborted, or running -> promoting -> promoted; left: somebody else moved what it was about.
 Phase = Literal["running", "aborting", "aborted", "promoting", "promoted", "leaving", "left"]
 
-_FORMAT = "slipway.rollout/1"
+_FORMAT = "slipway.rollout/2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,8 @@ class RolloutState:
 
     id: random, the MLflow run's tag too. version, against: candidate and stable version. counters: of the servers, at
     the last look. reason: why it ends, or ended. unrecorded: a report that the ledger and the MLflow run do not have
-    yet. noted: what the last entry of the ledger said, so that a hold that goes on is one entry.
+    yet. noted: what the last entry of the ledger said, so that a hold that goes on is one entry. standing: the traffic
+    that somebody had set before; None: none.
     """
 
     id: str
@@ -37,6 +40,7 @@ class RolloutState:
     counters: Mapping[str, Mapping[str, Arm]] = field(default_factory=dict)
     unrecorded: Mapping[str, Any] | None = None
     noted: str = ""
+    standing: Traffic | None = None
 
     @property
     def is_over(self) -> bool:
@@ -61,8 +65,15 @@ def save_state(ledger: Ledger, state: RolloutState) -> None:
         },
         "unrecorded": state.unrecorded,
         "noted": state.noted,
+        "standing": None if state.standing is None else asdict(state.standing),
     }
     save_rollout(ledger, state.name, state.version, document)
+
+
+def keep_state(world: World, state: RolloutState) -> None:
+    """The same, if it is still this process that conducts the rollout; else ConflictError."""
+    world.check()
+    save_state(world.ledger, state)
 
 
 def load_state(ledger: Ledger, name: str) -> RolloutState | None:
@@ -86,4 +97,5 @@ def load_state(ledger: Ledger, name: str) -> RolloutState | None:
         },
         unrecorded=document["unrecorded"],
         noted=document["noted"],
+        standing=None if document["standing"] is None else Traffic(**document["standing"]),
     )

@@ -1,6 +1,8 @@
 """The last answers, by their request ids: what was predicted, until somebody says what was to be."""
 
+import sys
 import threading
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +12,7 @@ from serving.model_server.tally import Tally
 
 Truth = tuple[str | int, ...]
 _MOST = 100_000
+_MOST_IMAGES = 200_000  # of all answers together: one may be to hundreds
 _FEW = 5  # names of classes in an error
 
 
@@ -21,43 +24,51 @@ class Feedback(NamedTuple):
 
 
 class _Answer:
-    """`tally` counts the answering version's labels; `shadow` that of one that ran a copy."""
+    """`tally` counts the answering version's labels; `shadow` that of one that ran a copy. Classes are packed."""
 
     __slots__ = ("classes", "counted", "shadow", "shadow_classes", "tally", "truth")
 
-    def __init__(self, tally: Tally, classes: tuple[int, ...], *, counted: bool) -> None:
+    def __init__(self, tally: Tally, classes: bytes, *, counted: bool) -> None:
         self.tally = tally
         self.classes = classes
         self.counted = counted
         self.shadow: Tally | None = None
-        self.shadow_classes: tuple[int, ...] = ()
+        self.shadow_classes = b""
         self.truth: Truth = ()
+
+    @property
+    def images(self) -> int:
+        """How many it is of."""
+        return len(_unpacked(self.classes))
 
 
 class Answered:
-    """Remembers the last `most` answers. Every method may be called from any thread."""
+    """Remembers the last `most` answers, or fewer: of `most_images` images. Any thread may call every method."""
 
-    def __init__(self, most: int = _MOST) -> None:
+    def __init__(self, most: int = _MOST, most_images: int = _MOST_IMAGES) -> None:
         self._most = most
+        self._most_images = most_images
+        self._images = 0
         self._lock = threading.Lock()
         self._answers: dict[str, _Answer] = {}
         self._order: deque[str] = deque()
 
     def remember(self, request_id: str, tally: Tally, classes: tuple[int, ...], *, counted: bool) -> None:
         """The version with that tally answered; `counted`: whether labels that come count as observations of it."""
-        answer = _Answer(tally, classes, counted=counted)
+        answer = _Answer(tally, _packed(classes), counted=counted)
         with self._lock:
             self._answers[request_id] = answer
             self._order.append(request_id)
-            if len(self._order) > self._most:
-                del self._answers[self._order.popleft()]
+            self._images += len(classes)
+            while len(self._order) > self._most or self._images > self._most_images:
+                self._images -= self._answers.pop(self._order.popleft()).images
 
     def shadowed(self, request_id: str, tally: Tally, classes: tuple[int, ...]) -> None:
         """The version with that tally ran a copy of an answered request."""
         with self._lock:
             answer = self._answers.get(request_id)
-            if answer is not None and len(classes) == len(answer.classes):
-                answer.shadow, answer.shadow_classes = tally, classes
+            if answer is not None and len(classes) == answer.images:
+                answer.shadow, answer.shadow_classes = tally, _packed(classes)
                 _count_shadow(answer, 1)
 
     def attach(self, feedback: Sequence[Feedback]) -> tuple[int, list[str]]:
@@ -74,7 +85,8 @@ class Answered:
         for item, answer in known:
             with self._lock:  # taken anew for each: predictions wait for it
                 _count(answer, -1)
-                answer.truth = item.truth
+                # One name for all that have it: those of a body are new.
+                answer.truth = tuple(sys.intern(label) if isinstance(label, str) else label for label in item.truth)
                 _count(answer, 1)
         return len(known), [item.request_id for item, answer in found if answer is None]
 
@@ -91,8 +103,16 @@ def _count_shadow(answer: _Answer, sign: int) -> None:
         answer.shadow.labelled(sign * len(answer.truth), sign * correct, shadow=True)
 
 
-def _correct(tally: Tally, classes: tuple[int, ...], truth: Truth) -> int:
-    return sum(_class_id(tally, label) == found for label, found in zip(truth, classes, strict=True))
+def _correct(tally: Tally, classes: bytes, truth: Truth) -> int:
+    return sum(_class_id(tally, label) == found for label, found in zip(truth, _unpacked(classes), strict=True))
+
+
+def _packed(classes: tuple[int, ...]) -> bytes:
+    return array("q", classes).tobytes()  # an array of its own is larger, for the one image of most answers
+
+
+def _unpacked(classes: bytes) -> memoryview:
+    return memoryview(classes).cast("q")
 
 
 def _class_id(tally: Tally, label: str | int) -> int | None:
@@ -100,9 +120,9 @@ def _class_id(tally: Tally, label: str | int) -> int | None:
 
 
 def _check(item: Feedback, answer: _Answer) -> None:
-    if len(item.truth) != len(answer.classes):
+    if len(item.truth) != answer.images:
         raise invalid_argument(
-            f"request id {item.request_id}: {len(item.truth)} labels for {len(answer.classes)} images. "
+            f"request id {item.request_id}: {len(item.truth)} labels for {answer.images} images. "
             "Send a label for each image, in order."
         )
     labels = answer.tally.identity.labels

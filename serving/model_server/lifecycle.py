@@ -18,7 +18,6 @@ from serving.model_server.tally import Tally
 from serving.model_server.version import Lease, State, Version
 from serving.wire.status_pb2 import Code
 
-_PATIENCE_S = 1.0  # what deploys a version begins to ask it within this time
 _LOG = logging.getLogger(__name__)
 
 
@@ -228,9 +227,9 @@ class ServedModel:
         if loaded is None:
             return
         if loaded.owed is not None and attempt.owes:
-            done = self._do_later(version, partial(loaded.owed, _PATIENCE_S))
+            done = self._do_later(version, partial(self._rules.pay, loaded.owed, version.is_available))
             with self._changed:
-                version.owes = not done
+                version.owes = not (done and version.is_available())  # one that is going is asked no more
                 self._settle()
         for work in loaded.later:
             self._do_later(version, work)

@@ -1,5 +1,6 @@
 """How versions are loaded: by what, how often, how many at a time."""
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -11,9 +12,12 @@ from typing import NamedTuple
 
 from serving.model_server.errors import ServingError, load_failure
 from serving.model_server.identity import Identity, read_identity
-from serving.model_server.runtimes import Loaded, LoadVersion
+from serving.model_server.runtimes import Loaded, LoadVersion, Owed
 from serving.wire.status_pb2 import Code
+from slipway.errors import IntegrityError
 
+_PATIENCE_S = 1.0  # what deploys a version begins to ask it within this time
+_LOOK_S = 0.05
 _NO_LIMIT = nullcontext()
 _LOG = logging.getLogger(__name__)
 
@@ -51,12 +55,34 @@ class LoadRules:
                 loaded = self.platforms.get(platform, self.load)(path)
                 owes = loaded.owed is not None and may_owe()
                 if loaded.owed is not None and not owes:
-                    _do_or_close(loaded, partial(loaded.owed, 0.0))
+                    _do_or_close(loaded, partial(loaded.owed, 0.0, lambda: True))
                 attempt = Attempt(self.clock() - started, loaded, read_identity(path), owes)
             except Exception as error:  # noqa: BLE001  whatever a load raises is the version's failure, not the server's
                 attempt = Attempt(self.clock() - started, failure=load_failure(error, path))
         self.on_loaded(model, path, attempt.failure.code if attempt.failure else Code.OK, attempt.took_s)
         return attempt
+
+    def pay(self, owed: Owed, is_wanted: Callable[[], bool]) -> None:
+        """Do what an AVAILABLE version owes, while it is wanted.
+
+        What may pass, as a lack of memory, is tried again, `retries` times, after pauses that grow by a second up to
+        `retry_interval_s`. Raises what the last try ended by.
+        """
+        for tries in itertools.count(1):
+            try:
+                owed(_PATIENCE_S, is_wanted)
+            except IntegrityError:
+                raise
+            except Exception as error:
+                if tries > self.retries:
+                    owed(0.0, lambda: False)  # so that it keeps nothing to compare by
+                    raise
+                _LOG.warning("what a version owes is tried again: %s: %s", type(error).__name__, error)
+            else:
+                return
+            pause_end = time.monotonic() + min(tries, self.retry_interval_s)
+            while is_wanted() and time.monotonic() < pause_end:
+                time.sleep(_LOOK_S)
 
 
 def _do_or_close(loaded: Loaded, work: Callable[[], None]) -> None:

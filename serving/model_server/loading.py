@@ -21,7 +21,8 @@ _GOLDEN_BATCH = 8
 # A picture's file goes through all that its pixels go through, if one network answers both: a few of these, then.
 _FILES_FIRST = Asked(pixels=slice(4))
 _REST = Asked(pixels=slice(4, None), encoded=slice(0))
-_FEW = Asked(pixels=slice(2), encoded=slice(2))
+_FEW = 2  # of each signature
+_FIRST = Asked(pixels=slice(_FEW), encoded=slice(_FEW))
 _AT_ONCE = Pace()
 _LOG = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class _Trial:
             paced = PacedRuntime(runtime, self.pace)
             if self._warms_up:
                 warm_up(paced, self.directory, self.warmup)
-            self._ask_golden(paced, _GOLDEN_BATCH, _FILES_FIRST if self._one_by_one else _FEW)
+            self._ask_golden(paced, _GOLDEN_BATCH, _FILES_FIRST if self._one_by_one else _FIRST)
         except BaseException:
             runtime.close()
             raise
@@ -94,7 +95,8 @@ class _Trial:
         variant = Variant(self.candidate.name, tuple(passed_over))
         if self.files is None or self._one_by_one:
             return Loaded(runtime, variant, self._later(runtime))
-        witness = Witness(runtime, self._golden(self.files), self._tolerance(self.files), self._refuse, self.pace)
+        golden, tolerance = self._golden(self.files), self._tolerance(self.files)
+        witness = Witness(runtime, golden, tolerance, self._refuse, self.pace, asked=_FEW)
         return Loaded(witness, variant, self._later(runtime), witness.settle)
 
     def _later(self, runtime: Runtime) -> tuple[Callable[[], None], ...]:

@@ -118,7 +118,7 @@ def first_classes(outputs: Arrays) -> tuple[int, ...]:
     """Each image's most probable class: `class_id` [N], or else by `output` [N, classes]; none if there is neither."""
     class_id, output = outputs.get("class_id"), outputs.get("output")
     if class_id is not None and class_id.ndim == 1 and class_id.dtype.kind in "iu":
-        return tuple(class_id.tolist())
+        return tuple(class_id.astype(np.int64).tolist())
     if output is not None and output.ndim == 2 and output.size and output.dtype.kind == "f":
         return tuple(output.argmax(axis=1).tolist())
     return ()

@@ -36,6 +36,10 @@ class Version:
     owes: bool = False  # only requests that name its number reach it yet
     faults: list[ServingError] = field(default_factory=list)  # found since it is AVAILABLE
 
+    def is_available(self) -> bool:
+        """Whether requests may reach it."""
+        return self.state == State.AVAILABLE
+
     @property
     def is_on_trial(self) -> bool:
         """Whether what it owes may yet be done."""

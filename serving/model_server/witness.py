@@ -5,8 +5,10 @@ the deployment's own.
 """
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,6 +20,7 @@ from serving.model_server.runtimes import Runtime
 from serving.servable.golden import Asked, GoldenReport, GoldenRequests, are_right, check_golden
 from serving.wire.meta_graph_pb2 import SignatureDef
 from serving.wire.tensors import Array
+from slipway.errors import IntegrityError
 
 _PIXELS, _ENCODED = "serving_default", "serving_bytes"
 _INPUTS = {_PIXELS: "input", _ENCODED: "image_bytes"}
@@ -30,7 +33,8 @@ Key = tuple[str, bytes]  # a signature, and the digest of one row of its input
 class Witness:
     """A runtime around a runtime, which sees which golden requests are answered right.
 
-    refuse: given the report of those that are not, raises.
+    refuse: given the report of those that are not, raises IntegrityError. asked: so many of the first of each
+    signature were answered right before.
     """
 
     def __init__(
@@ -40,9 +44,11 @@ class Witness:
         tolerance: float,
         refuse: Callable[[GoldenReport], None],
         pace: Pace,
+        *,
+        asked: int = 0,
     ) -> None:
         self._inner = inner
-        self._owed: _Owed | None = _Owed(golden, tolerance)
+        self._owed: _Owed | None = _Owed(golden, tolerance, asked)
         self._refuse = refuse
         self._pace = pace
 
@@ -53,46 +59,61 @@ class Witness:
 
     def run(self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Mapping[str, Array]:
         """As the runtime's."""
-        found = self._inner.run(signature, inputs, outputs)
         owed = self._owed
-        if owed is not None and signature in _INPUTS and {"output", "class_id"} <= found.keys():
-            owed.see(signature, inputs[_INPUTS[signature]], found)
+        rows = None if owed is None else inputs.get(_INPUTS.get(signature, ""))
+        if owed is None or rows is None:
+            return self._inner.run(signature, inputs, outputs)
+        with owed.asking(signature, rows) as asked:
+            found = self._inner.run(signature, inputs, outputs)
+            if {"output", "class_id"} <= found.keys():
+                owed.see(asked, found)
         return found
 
     def close(self) -> None:
         """Close the runtime."""
         self._inner.close()
 
-    def settle(self, patience_s: float) -> None:
-        """Return when every golden request was answered right.
+    def settle(self, patience_s: float, is_wanted: Callable[[], bool]) -> None:
+        """Return when every golden request was answered right, or the version is no longer wanted.
 
-        Those that nobody asks are asked here, once nobody has asked any for `patience_s`.
+        Those that nobody asks are asked here, once nobody has asked any for `patience_s`. IntegrityError for a wrong
+        answer; after any other error it may be called again.
         """
         owed = self._owed
-        ask = partial(predict, PacedRuntime(self._inner, self._pace))
-        while owed is not None and owed:
-            if owed.unasked_s() < patience_s:
-                time.sleep(_LOOK_S)
-                continue
-            # A batch would keep every core from requests.
-            report = owed.ask_last(ask, 1 if self._pace.is_busy() else _BATCH)
+        try:
+            while owed is not None and owed and is_wanted():
+                if owed.unasked_s() < patience_s:
+                    time.sleep(_LOOK_S)
+                else:
+                    self._ask_last(owed)
+        except IntegrityError:
+            self._owed = None
+            raise
+        self._owed = None
+
+    def _ask_last(self, owed: "_Owed") -> None:
+        # A batch would keep every core from requests.
+        last = owed.last(1 if self._pace.is_busy() else _BATCH)
+        if last:  # else others' answers took off what was left
+            report = owed.ask(last, partial(predict, PacedRuntime(self._inner, self._pace)))
             if not report.passed:
                 self._refuse(report)
-        self._owed = None
 
 
 class _Owed:
-    """The golden requests that were not answered right yet. `see` may be called from many threads."""
+    """The golden requests that were not answered right yet. `asking` and `see` may be called from many threads."""
 
-    def __init__(self, golden: GoldenRequests, tolerance: float) -> None:
+    def __init__(self, golden: GoldenRequests, tolerance: float, asked: int) -> None:
         self._golden = golden
         self._tolerance = tolerance
+        self._lock = threading.Lock()
+        self._in_flight = 0  # others' requests that hold some
         self._seen_at = time.monotonic()
         self._answers = {_PIXELS: golden.pixels_output, _ENCODED: golden.encoded_output}
         self._open: dict[Key, int] = {}  # to the picture's place
-        for place, pixels in enumerate(golden.pixels):
+        for place, pixels in enumerate(golden.pixels[asked:], asked):
             self._open[_key(_PIXELS, pixels.astype(np.float32))] = place
-        for place, encoded in enumerate(golden.encoded):
+        for place, encoded in enumerate(golden.encoded[asked:], asked):
             self._open[_key(_ENCODED, encoded)] = place
 
     def __len__(self) -> int:
@@ -100,25 +121,41 @@ class _Owed:
 
     def unasked_s(self) -> float:
         """For how long nobody else has asked any."""
-        return time.monotonic() - self._seen_at
+        with self._lock:
+            return 0.0 if self._in_flight else time.monotonic() - self._seen_at
 
-    def see(self, signature: str, rows: Array, found: Mapping[str, Array]) -> None:
-        """Take off those that `found` answers right."""
+    @contextmanager
+    def asking(self, signature: str, rows: Array) -> Iterator[list[tuple[int, Key]]]:
+        """Others ask those `rows` until the block ends: which of them are owed, each with its index."""
         asked = [(index, key) for index, key in enumerate(_key(signature, row) for row in rows) if key in self._open]
         if not asked:
+            yield asked
             return
-        self._seen_at = time.monotonic()
+        with self._lock:
+            self._in_flight += 1
+        try:
+            yield asked
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+                self._seen_at = time.monotonic()
+
+    def see(self, asked: list[tuple[int, Key]], found: Mapping[str, Array]) -> None:
+        """Take off those of `asked` that `found` answers right."""
         for index, key in asked:
             place = self._open.get(key)
             row = slice(index, index + 1)
             if place is not None and are_right(
-                found["output"][row], found["class_id"][row], self._answers[signature][[place]], self._tolerance
+                found["output"][row], found["class_id"][row], self._answers[key[0]][[place]], self._tolerance
             ):
                 self._open.pop(key, None)
 
-    def ask_last(self, ask: Callable[..., Mapping[str, Any]], count: int) -> GoldenReport:
-        """Ask up to `count` of them, and take them off if all are right. The last: others begin with the first."""
-        last = list(self._open.copy().items())[-count:]
+    def last(self, count: int) -> list[tuple[Key, int]]:
+        """Up to `count` of them, from the end: others begin with the first."""
+        return list(self._open.copy().items())[-count:]
+
+    def ask(self, last: list[tuple[Key, int]], ask: Callable[..., Mapping[str, Any]]) -> GoldenReport:
+        """Ask them, and take them off if all are right."""
         asked = Asked(
             pixels=[place for (signature, _), place in last if signature == _PIXELS],
             encoded=[place for (signature, _), place in last if signature == _ENCODED],

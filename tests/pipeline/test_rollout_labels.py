@@ -1,10 +1,17 @@
 """True labels from a file: what is read, what is refused, and all at once."""
 
+import json
+
 import pytest
 
-from pipeline.rollout.labels import Sent, read_labels
+from pipeline.rollout.labels import Sent, as_sent, published_names, read_labels
 from serving.client.observations import TrueLabel
+from serving.model_server.answered import Answered
+from serving.model_server.feedback import parse_feedback
+from serving.model_server.identity import Identity
+from serving.model_server.tally import Tally
 from serving.request_ids import new_request_id
+from serving.servable.layout import LABELS, published_path
 from slipway.errors import InputError
 
 ONE, OTHER = (new_request_id(3, "0f3a9c8d7e6b" * 5) for _ in range(2))
@@ -53,3 +60,27 @@ def test_what_no_server_remembers_is_said_but_not_a_thousand_times():
     text = Sent(5, tuple(f"id{number}" for number in range(1000))).text()
     assert text.startswith("labels: 5 attached; 1000 ids that no server remembers: id0, id1")
     assert len(text) < 200
+
+
+def test_spaces_around_a_label_are_no_part_of_it(tmp_path):
+    assert read_labels(written(tmp_path, f"request_id,label\n{ONE}, seven \n")) == (TrueLabel(ONE, ("seven",)),)
+
+
+@pytest.mark.parametrize(("names", "sent"), [(("six", "seven"), 1), (("0", "1"), "1"), (("1", "0"), "1"), (None, 1)])
+def test_a_number_is_a_class_s_id_unless_it_is_a_class_s_name_and_the_server_takes_it(tmp_path, names, sent):
+    folder = tmp_path / "base" / "digits" / "3"
+    (folder / published_path(LABELS)).parent.mkdir(parents=True)
+    if names is not None:
+        (folder / published_path(LABELS)).write_text(json.dumps(names))
+    labels = read_labels(written(tmp_path, f"request_id,label\n{ONE},1\n"))
+    found = as_sent(labels, published_names(str(tmp_path / "base"), "digits"))
+    assert found == (TrueLabel(ONE, (sent,)),)
+    answered = Answered()
+    answered.remember(ONE, Tally(Identity("x", names or ())), (1,), counted=True)
+    body = json.dumps({"feedback": [{"request_id": ONE, "labels": list(found[0].labels)}]}).encode()
+    assert answered.attach(parse_feedback(body)) == (1, [])
+
+
+def test_a_number_stays_a_text_where_nobody_knows_the_names(tmp_path):
+    labels = (TrueLabel(ONE, ("1", "seven")),)
+    assert as_sent(labels, published_names(str(tmp_path), "digits")) == labels

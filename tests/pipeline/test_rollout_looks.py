@@ -2,10 +2,14 @@
 
 import random
 import time
+from dataclasses import replace
 
 import pytest
 
-from serving.traffic import Traffic
+from pipeline.rollout.state import load_state, save_state
+from registry.deployment import ROLLED_BACK
+from serving.traffic import Traffic, traffic_config
+from slipway.errors import IntegrityError
 from tests.pipeline.rollout_scene import Scene, Seen, telling
 from tests.pipeline.rollout_world import NAME
 
@@ -99,6 +103,76 @@ def test_a_candidate_that_the_gate_refuses_at_the_end_is_aborted(scene, begun):
     assert scene.traffic is None
     assert scene.aliases == {"champion": scene.champion}
     assert scene.entries(begun)[-2:] == [("rollout", "promote"), ("rollout", "abort")]
+
+
+def test_a_candidate_that_is_rolled_back_from_meanwhile_is_aborted_instead_of_promoted(scene, begun):
+    scene.registry.set_tags(NAME, begun, {ROLLED_BACK: "complaints"})
+    verdicts = []
+    while not verdicts or verdicts[-1][1] == 0:
+        scene.seen.happens(scene.champion, begun)
+        verdicts.append(scene.verdict())
+    assert verdicts == [("hold", 0), ("advance", 0), ("abort", 3)]
+    assert scene.traffic is None
+    assert scene.aliases == {"champion": scene.champion}
+    assert scene.entries(begun)[-2:] == [("rollout", "promote"), ("rollout", "abort")]
+    tags = scene.registry.version(NAME, begun).tags
+    assert tags["slipway.deploy"] == "refused"
+    assert "was rolled back from (complaints)" in tags["slipway.deploy_reason"]
+
+
+def test_a_candidate_whose_bytes_changed_is_aborted_instead_of_promoted(scene, begun, monkeypatch):
+    def publish(*_words):
+        raise IntegrityError("model.onnx is not the registered one")
+
+    save_state(scene.ledger, replace(load_state(scene.ledger, NAME), phase="promoting"))
+    monkeypatch.setattr("pipeline.promotion.publish", publish)
+    done, document = scene.look()
+    assert (done.code, document["ended"]) == (3, "aborted")
+    assert scene.traffic is None
+    assert scene.aliases == {"champion": scene.champion}
+    assert scene.ledger.entries(NAME)[-1].reason.endswith(
+        "it could not be promoted: model.onnx is not the registered one"
+    )
+
+
+def test_a_candidate_that_was_rolled_back_from_begins_no_rollout(scene):
+    version = scene.challenger()
+    scene.registry.set_tags(NAME, version, {ROLLED_BACK: "complaints"})
+    done, _ = scene.look(*QUICK)
+    assert done.code == 2
+    assert f"version {version} was rolled back from (complaints)" in done.error
+    assert scene.traffic is None
+    scene.registry.delete_alias(NAME, "challenger")
+
+
+def test_a_person_ends_a_promotion_that_does_not_come_about(scene, begun):
+    save_state(scene.ledger, replace(load_state(scene.ledger, NAME), phase="promoting"))
+    done, document = scene.look("--abort", "--reason", "it takes too long")
+    assert (done.code, document["ended"]) == (3, "aborted")
+    assert scene.traffic is None
+    assert scene.aliases == {"champion": scene.champion}
+    assert scene.entries(begun)[-1] == ("rollout", "abort")
+
+
+def test_a_promotion_whose_alias_has_moved_is_finished_although_a_person_would_end_it(scene, begun):
+    save_state(scene.ledger, replace(load_state(scene.ledger, NAME), phase="promoting", reason="good"))
+    scene.registry.set_alias(NAME, "champion", begun)
+    done, document = scene.look("--abort", "--reason", "too late")
+    assert (done.code, document["ended"]) == (0, "promoted"), done.err
+    scene.champion = begun
+    assert scene.aliases == {"champion": begun}
+
+
+def test_what_somebody_had_set_of_the_traffic_holds_during_a_rollout_and_is_there_after_it(scene):
+    file = scene.base / "traffic.json"
+    file.write_bytes(traffic_config(None, NAME, Traffic(95, 5, 3, "x-user", True)))
+    version = scene.challenger()
+    scene.seen.happens(scene.champion, version)
+    scene.look(*QUICK)
+    assert scene.traffic == Traffic(90, 10, 3, "x-user", True)
+    scene.look("--abort", "--reason", "the test is over")
+    assert scene.traffic == Traffic(100, 0, 3, "x-user", True)
+    file.unlink()
 
 
 def test_a_hold_that_goes_on_is_one_entry_and_a_metric_for_each_look(scene, begun):

@@ -6,7 +6,10 @@ import re
 
 import pytest
 
+from pipeline.plugin.records import Record, keep_record
+from registry.ledger import NewEntry
 from serving.request_ids import new_request_id, parse_request_id
+from serving.stores import open_store
 from tests.pipeline.lifecycle_world import json_of
 from tests.pipeline.registered_world import COMMIT
 from tests.serving.model_server.processes import model_server
@@ -110,6 +113,24 @@ def test_what_cannot_be_traced_says_why_in_one_line(registered, monkeypatch, wha
     done = trace(registered, monkeypatch, what, "--name", "digits")
     assert done.code == code
     assert said in done.error
+
+
+def test_a_version_that_was_live_in_a_deployment_of_another_name_says_so(registered, monkeypatch):
+    version = registered.version()
+    registered.base.mkdir()
+    store = open_store(str(registered.base))
+    for name, model in (("trial", "digits"), ("other", "letters")):
+        keep_record(store, name, Record(f"models:/{model}/1", model))
+        registered.ledger.append(
+            NewEntry(name, "promote", "champion", None, 1, "bea", "deployments", "deployed from a link")
+        )
+    asked = new_request_id(1, digest_of(version))
+    found = json_of(trace(registered, monkeypatch, asked, "--name", "digits", "--json"))
+    assert (found["live"], list(found["deployments"])) == ([], ["trial"])
+    assert found["deployments"]["trial"][0]["actor"] == "bea"
+    done = trace(registered, monkeypatch, asked, "--name", "digits")
+    assert re.search(r"^live +as trial, since .* promote by bea \(deployments\)", done.out, re.MULTILINE)
+    assert "never, as far" not in done.out
 
 
 def test_the_version_in_an_id_must_be_the_one_with_that_digest(registered, monkeypatch):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from registry.client import NewVersion, RegisteredModel, Registry
-from registry.mlflow_errors import without_credentials
+from registry.mlflow_errors import mlflow_errors, without_credentials
 from slipway.errors import InputError, NotFoundError, SlipwayError, UnavailableError
 from tests.registry.large_registry import fill
 
@@ -132,6 +132,18 @@ def test_served_are_the_models_with_the_tag_and_those_named_that_exist(world):
     assert [model.name for model in world.registry.served_models()] == ["letters"]
 
 
+def test_a_model_of_an_odd_name_keeps_no_other_from_being_served(world):
+    world.version("digits")
+    for name in ("it's", "a \" and a '", "two words"):
+        world.mlflow.create_registered_model(name)
+        world.mlflow.create_model_version(name, "s3://bucket/model")
+        world.mlflow.transition_model_version_stage(name, "1", "Production")
+        world.mlflow.set_registered_model_tag(name, "slipway.serving", "true")
+    assert world.registry.served_models() == ()
+    world.registry.tag_model("digits", {"slipway.serving": "true"})
+    assert [model.name for model in world.registry.served_models()] == ["digits"]
+
+
 @pytest.mark.integration
 def test_twenty_served_among_a_thousand_models_of_a_hundred_versions_are_read_within_two_seconds(world):
     names = fill(world.folder / "mlflow.db", models=1000, versions=100, served=20)
@@ -212,6 +224,33 @@ def test_the_local_directory_of_a_version_holds_its_artifacts(world):
 def test_a_version_whose_artifacts_are_elsewhere_has_no_local_directory(world):
     version = world.registry.create_version(NewVersion("digits", "s3://bucket/model", world.run(), {}, ""))
     assert world.registry.local_directory(version) is None
+
+
+def test_an_s3_store_that_does_not_answer_is_unavailable_and_named(world, monkeypatch, tmp_path):
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it may have been made with another environment
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    version = world.registry.create_version(NewVersion("digits", "s3://bucket/model", world.run(), {}, ""))
+    with pytest.raises(UnavailableError, match=r"servable of digits version 1.*127\.0\.0\.1:1.*S3_ENDPOINT") as failure:
+        world.registry.download(version, "servable", tmp_path / "out")
+    assert "s3cret" not in str(failure.value)
+
+
+def test_an_s3_store_without_credentials_is_an_input_error_that_says_which():
+    from botocore.exceptions import NoCredentialsError
+
+    with pytest.raises(InputError, match=r"model of digits: .*AWS_ACCESS_KEY_ID"), mlflow_errors("model of digits"):
+        raise NoCredentialsError
+
+
+@pytest.mark.parametrize(("code", "kind"), [("AccessDenied", InputError), ("SlowDown", UnavailableError)])
+def test_a_refusal_by_s3_is_told_by_its_code(code, kind):
+    from botocore.exceptions import ClientError
+
+    with pytest.raises(kind, match=f"model of digits: .*{code}"), mlflow_errors("model of digits"):
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "GetObject")
 
 
 def test_an_artifact_of_a_run_is_read_back_and_replaced(world):
@@ -322,7 +361,7 @@ def test_the_registrys_modules_import_neither_mlflow_nor_a_database_until_they_a
     code = f"""
 import sys
 {"; ".join(f"import registry.{module}" for module in modules)}
-print([name for name in ("mlflow", "sqlalchemy", "scipy", "pandas") if name in sys.modules])
+print([name for name in ("mlflow", "sqlalchemy", "scipy", "pandas", "botocore") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -2,9 +2,11 @@ import dataclasses
 import threading
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import create_engine, delete, update
 
+from pipeline.intact import check_ledger
 from registry.database import LEDGER, default_database_url, open_database
+from registry.history import history
 from registry.ledger import Ledger, NewEntry
 from slipway.errors import InputError, IntegrityError, UnavailableError
 from tests.registry.tampering import tamper
@@ -49,6 +51,42 @@ def test_a_changed_entry_breaks_the_chain_and_is_named(ledger, values):
     tamper(ledger.engine, update(LEDGER).where(LEDGER.c.id == 2).values(values))
     with pytest.raises(IntegrityError, match="entry 2"):
         ledger.verify_chain()
+
+
+@pytest.mark.parametrize("report", ["{broken", '{"a":NaN}', '{"a":1e999}', "5", "[" * 100_000])
+def test_a_gate_report_that_is_none_any_more_is_an_edit_of_the_entry_wherever_it_is_read(ledger, report):
+    for version in (1, 2, 3):
+        move(ledger, "promote", version, version - 1 or None, gate_report={"passed": True})
+    tamper(ledger.engine, update(LEDGER).where(LEDGER.c.id == 2).values(gate_report=report))
+    expected = r"entry 2 \(promote digits to version 2\) is not the one that was appended\. Restore"
+    for read in (ledger.verify_chain, ledger.entries, lambda: history(ledger, "digits")):
+        with pytest.raises(IntegrityError, match=expected):
+            read()
+    assert not check_ledger(ledger).whole
+
+
+def test_a_time_that_no_digest_can_be_made_of_is_an_edit_of_the_entry(ledger):
+    move(ledger, "promote", 1, None)
+    tamper(ledger.engine, update(LEDGER).values(time_s=float("inf")))
+    with pytest.raises(IntegrityError, match="entry 1"):
+        ledger.verify_chain()
+
+
+def test_a_password_anywhere_in_the_address_is_not_printed():
+    class Empty(Ledger):
+        def __init__(self, url):
+            self.engine = create_engine(url, connect_args={"connect_timeout": 1})
+
+        def entries(self, model=None):
+            return super().entries(model) if model else ()
+
+    for url in ("127.0.0.1:1/db?user=u&password=s3cret&sslpassword=s3cret", "u:s3cret@127.0.0.1:1/db"):
+        ledger = Empty(f"postgresql+psycopg://{url}")
+        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1/db") as failure:
+            ledger.entries("digits")
+        for text in (repr(ledger), str(failure.value), check_ledger(ledger).text):
+            assert "127.0.0.1:1/db" in text
+            assert "s3cret" not in text
 
 
 def test_a_removed_entry_breaks_the_chain_and_is_named(ledger):

@@ -1,13 +1,20 @@
+import dataclasses
 import multiprocessing
 import os
 import signal
+import threading
+import time
 import traceback
 
 import pytest
 
 from registry.client import Registry
+from registry.deployment import DEPLOY, ROLLED_BACK
 from registry.gate import GateReport, RuleResult
+from registry.intent import Seen, decide, load_seen, save_seen
+from registry.lease import lease
 from registry.ledger import CHALLENGER, CHAMPION, Ledger
+from registry.outcome import Refusal, record_refused
 from registry.promote import Change, champion_to_beat, move_challenger, move_champion, rollback_target
 from slipway.errors import ConflictError, InputError, NotFoundError
 
@@ -156,6 +163,78 @@ def test_a_promotion_decided_against_another_champion_is_a_conflict(three, ledge
         move_champion(three.registry, ledger, promotion(3, 1))
     assert three.registry.aliases("digits") == {CHAMPION: 2}
     assert stages(three)[2] == "None"
+
+
+@pytest.fixture
+def busy(three, ledger):
+    """Somebody else's move of digits, under way for another half second; it makes `moved_to` the champion."""
+    begun, moved_to = threading.Event(), []
+
+    def move():
+        with lease(ledger, "move digits", 60):
+            begun.set()
+            time.sleep(0.5)
+            for version in moved_to:
+                three.registry.set_alias("digits", CHAMPION, version)
+
+    other = threading.Thread(target=move)
+    other.start()
+    begun.wait(20)
+    yield moved_to
+    other.join(20)
+
+
+@pytest.mark.parametrize(("move", "alias"), [(move_champion, CHAMPION), (move_challenger, CHALLENGER)])
+def test_a_move_waits_for_another_one_that_is_under_way(three, ledger, busy, move, alias):
+    assert move(three.registry, ledger, promotion(2, None)).to_version == 2
+    assert three.registry.aliases("digits") == {alias: 2}
+
+
+def test_a_promotion_that_waited_for_another_one_says_that_it_was_overtaken(three, ledger, busy):
+    busy.append(3)
+    with pytest.raises(ConflictError, match=r"the champion is version 3, expected None: somebody moved it"):
+        move_champion(three.registry, ledger, promotion(2, None))
+    assert three.registry.aliases("digits") == {CHAMPION: 3}
+
+
+def left_refused(world, ledger, alias, version):
+    """A version that a pass refused under `on_refusal: leave`: it keeps its alias, and version 1 is live."""
+    seen = Seen(champion=1, challenger=None, production=1, staging=None, refused=None)
+    world.registry.set_alias("digits", alias, version)
+    world.registry.set_tags("digits", version, {DEPLOY: "refused"})
+    record_refused(world.registry, ledger, Refusal("digits", version, 1, "too slow"), restore=False)
+    moved = {"champion": version} if alias == CHAMPION else {"challenger": version}
+    save_seen(ledger, "digits", dataclasses.replace(seen, **moved, refused=version))
+    assert not moved_anew(world, ledger, alias)
+
+
+def moved_anew(world, ledger, alias):
+    intent = decide(world.registry.model("digits"), load_seen(ledger, "digits"))
+    return intent.champion_moved if alias == CHAMPION else intent.challenger_moved
+
+
+@pytest.mark.parametrize(("move", "alias"), [(move_champion, CHAMPION), (move_challenger, CHALLENGER)])
+def test_a_refused_version_that_kept_its_alias_counts_as_moved_anew_when_it_is_promoted_again(
+    three, ledger, move, alias
+):
+    move_champion(three.registry, ledger, promotion(1, None))
+    left_refused(three, ledger, alias, 2)
+    entry = move(three.registry, ledger, promotion(2, 1))
+    assert (entry.action, entry.alias, entry.to_version) == ("promote", alias, 2)
+    assert moved_anew(three, ledger, alias)
+    assert load_seen(ledger, "digits").refused is None
+
+
+def test_force_lifts_what_a_rollback_left_on_a_refused_version_that_kept_the_alias(three, ledger):
+    move_champion(three.registry, ledger, promotion(1, None))
+    three.registry.set_tags("digits", 2, {ROLLED_BACK: "wrong answers"})
+    left_refused(three, ledger, CHAMPION, 2)
+    with pytest.raises(InputError, match=r"was rolled back from \(wrong answers\).*--force"):
+        move_champion(three.registry, ledger, promotion(2, 1))
+    assert not moved_anew(three, ledger, CHAMPION)
+    move_champion(three.registry, ledger, promotion(2, 1, forced=True, reason="mended"))
+    assert ROLLED_BACK not in three.registry.version("digits", 2).tags
+    assert moved_anew(three, ledger, CHAMPION)
 
 
 def test_a_version_that_does_not_exist_is_not_promoted(three, ledger):

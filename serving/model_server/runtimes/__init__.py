@@ -81,19 +81,28 @@ class Variant(NamedTuple):
     passed_over: tuple[str, ...] = ()
 
 
+class Owed(Protocol):
+    """What a version owes is done when this returns; IntegrityError says that it never will be.
+
+    After another error it may be called again. patience_s: for so long it is left to whoever else asks the version the
+    same. is_wanted: once that is false, it returns soon, with nothing more done and without an error.
+    """
+
+    def __call__(self, patience_s: float, is_wanted: Callable[[], bool], /) -> None: ...
+
+
 class Loaded(NamedTuple):
     """A runtime that may take traffic.
 
     later: what is still to be done when it does, in that order; what one raises is a fault of the version, which goes
     on with what was checked.
-    owed: what must be done, without an error, before a request reaches it that does not name it by its number. Given
-    the seconds for which it is left to whoever else asks the version the same.
+    owed: what must be done before a request reaches it that does not name it by its number.
     """
 
     runtime: Runtime
     variant: Variant
     later: tuple[Callable[[], None], ...] = ()
-    owed: Callable[[float], None] | None = None
+    owed: Owed | None = None
 
 
 LoadRuntime = Callable[[Path], Runtime]

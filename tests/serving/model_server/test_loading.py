@@ -112,11 +112,11 @@ def version(tmp_path, golden):
 
 def test_a_version_answers_its_warmup_and_then_its_golden_requests(version):
     runtime = Classifier()
-    checked_loader(only(lambda _: runtime))(version).owed(0.0)
+    checked_loader(only(lambda _: runtime))(version).owed(0.0, lambda: True)
     warmup = [("serving_default", 1), ("serving_bytes", 1), ("serving_default", 4), ("serving_bytes", 4)]
     assert runtime.asked[:4] == warmup
-    assert sum(count for name, count in runtime.asked[4:] if name == "serving_default") == FEW + COUNT
-    assert sum(count for name, count in runtime.asked[4:] if name == "serving_bytes") == FEW + COUNT
+    assert sum(count for name, count in runtime.asked[4:] if name == "serving_default") == COUNT
+    assert sum(count for name, count in runtime.asked[4:] if name == "serving_bytes") == COUNT
     assert not runtime.closed
 
 
@@ -124,8 +124,8 @@ def test_warmup_can_be_left_out_but_golden_requests_cannot(version):
     runtime = Classifier()
     loaded = checked_loader(only(lambda _: runtime), warmup=0)(version)
     assert runtime.asked == [("serving_default", FEW), ("serving_bytes", FEW)]
-    loaded.owed(0.0)
-    assert sum(count for _, count in runtime.asked) == 2 * (FEW + COUNT)
+    loaded.owed(0.0, lambda: True)
+    assert sum(count for _, count in runtime.asked) == 2 * COUNT
 
 
 def test_a_version_that_gives_other_answers_is_not_served_and_its_memory_is_given_back(version):
