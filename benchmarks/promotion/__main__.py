@@ -161,8 +161,14 @@ def page(rounds: Sequence[Round], load_before: str) -> str:
         size=rounds[0].parts.size_bytes / 1e6,
         of_copy=OF_COPY_AND_HASH,
         rows="\n".join(f"| {' | '.join(row)} |" for row in table(rounds)),
-        verdict="The median is within the limit." if within(rounds) else "The median is NOT within the limit.",
+        verdict=_verdict(rounds),
     )
+
+
+def _verdict(rounds: Sequence[Round]) -> str:
+    above = sum(each.share > 1 for each in rounds)
+    met = "within" if within(rounds) else "NOT within"
+    return f"The median round is {met} its own limit; {above} of {len(rounds)} rounds were above theirs."
 
 
 def within(rounds: Sequence[Round]) -> bool:
