@@ -55,6 +55,18 @@ class ReconcileWorld(RegisteredWorld):
     def champion(self, version):
         self.registry.set_alias(NAME, "champion", version)
 
+    def only_live(self, version):
+        """That version is live, nothing else is wanted, and no version tells of what it went through."""
+        for alias in ("champion", "challenger"):
+            self.registry.delete_alias(NAME, alias)
+        for each in self.registry.versions(NAME):
+            if each.stage not in {"None", "Archived"}:
+                self.registry.set_stage(NAME, each.version, "Archived")
+            told = [key for key in each.tags if "deploy" in key or "rolled" in key]
+            self.registry.delete_tags(NAME, each.version, told)
+        self.champion(version)
+        assert self.once().exit_code == 0
+
     def tags(self, version):
         return self.registry.version(NAME, version).tags
 

@@ -26,16 +26,8 @@ def made(tmp_path_factory):
 @pytest.fixture
 def world(made):
     """Version 1 is live, and nothing else is wanted."""
-    world = made[0]
-    for alias in ("champion", "challenger"):
-        world.registry.delete_alias(NAME, alias)
-    for each in world.registry.versions(NAME):
-        if each.stage not in {"None", "Archived"}:
-            world.registry.set_stage(NAME, each.version, "Archived")
-        world.registry.delete_tags(NAME, each.version, [key for key in each.tags if "deploy" in key or "rolled" in key])
-    world.champion(1)
-    assert world.once().exit_code == 0
-    return world
+    made[0].only_live(1)
+    return made[0]
 
 
 class Asked:
