@@ -95,6 +95,8 @@ class Clients:
         self._stopping.set()
         for thread in self._threads:
             thread.join(_ANSWER_S)
+        if self.wrong:
+            print(f"{len(self.wrong)} answers failed or were wrong:", *self.wrong[:5], sep="\n")  # noqa: T201
 
     def _run(self):
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_S)
@@ -104,7 +106,7 @@ class Clients:
                 connection.request("POST", f"/v1/models/{NAME}:predict", self._body)
                 response = connection.getresponse()
                 text = response.read()
-                version, status = int(response.headers["x-slipway-version"]), response.status
+                version, status = response.headers["x-slipway-version"], response.status
             except (OSError, http.client.HTTPException) as error:
                 with self._lock:
                     self.wrong.append(f"{time.monotonic():.1f}: {type(error).__name__}: {error}")
@@ -114,5 +116,5 @@ class Clients:
                 self.answered += 1
                 if status != 200:
                     self.wrong.append(f"{time.monotonic():.1f}: HTTP {status}: {text[:200]!r}")
-                elif version not in before | self.allowed:
+                elif version not in map(str, before | self.allowed):
                     self.wrong.append(f"{time.monotonic():.1f}: version {version}, not of {before | self.allowed}")
