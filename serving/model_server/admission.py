@@ -15,6 +15,7 @@ from typing import Any
 from serving.model_server.errors import ServingError
 from serving.wire.status_pb2 import Code
 
+_ALWAYS = 16  # requests in flight that are taken however slow: a few clients, beside golden requests of a new version
 _WELCOME = 48  # requests in flight that are taken all the same, unless they would wait for _LONGEST_WELCOME_S
 _LONGEST_WELCOME_S = 10.0
 _WINDOW_S, _WINDOW_REQUESTS = 0.1, 8  # a measurement takes both
@@ -58,7 +59,8 @@ class Admission:
         rate = self._rate
         if rate is None:
             return _WELCOME
-        return max(2 * self._cores, min(_WELCOME, int(rate * _LONGEST_WELCOME_S)), int(rate * self._longest_wait_s))
+        least = max(_ALWAYS, 2 * self._cores)
+        return max(least, min(_WELCOME, int(rate * _LONGEST_WELCOME_S)), int(rate * self._longest_wait_s))
 
     def check(self) -> None:
         """ServingError RESOURCE_EXHAUSTED if one more prediction would wait too long."""
