@@ -36,6 +36,7 @@ class Intent:
     challenger_moved: bool
     signal: Signal
     notes: tuple[str, ...]
+    recorded: int | None = None  # what was written down as live since the last finished pass
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,30 @@ class _Choice:
     notes: tuple[str, ...] = ()
 
 
-def decide(model: RegisteredModel, seen: Seen | None) -> Intent:
+def intent_of(ledger: Ledger, model: RegisteredModel, seen: Seen | None) -> Intent:
+    """`decide`, with what the ledger says of moves that no finished pass has seen."""
+    now = model.aliases.get(CHAMPION), model.stages.get(PRODUCTION)
+    unseen = seen is not None and now != (seen.champion, seen.production)
+    return decide(model, seen, _recorded_since(ledger, model.name) if unseen else None)
+
+
+def decide(model: RegisteredModel, seen: Seen | None, recorded: int | None = None) -> Intent:
     """The intent that a model's aliases and stages state.
 
     The one of alias and stage that changed since `seen` is meant. Both changed, to different versions: the alias is,
     and a note says so. Of a change to a version and one to none (an alias deleted, a version taken out of its stage),
     the one that names a version is. Neither changed, or nothing was seen yet: the alias, else the stage.
+
+    recorded: the version that was written down as live since `seen`, by a command, or by a pass that was killed before
+    it had finished; alias and stage were both on it then. What moved after that is meant, though it may have gone back
+    to where it was seen.
     """
     alias, stage = model.aliases.get(CHAMPION), model.stages.get(PRODUCTION)
     before = None if seen is None else (seen.champion, seen.production)
     champion = _choose(CHAMPION, PRODUCTION, (alias, stage), before)
+    if recorded is not None:
+        after = _choose(CHAMPION, PRODUCTION, (alias, stage), (recorded, recorded))
+        champion = after if after.moved else champion
 
     alias, stage = model.aliases.get(CHALLENGER), model.stages.get(STAGING)
     before = None if seen is None else (seen.challenger, seen.staging)
@@ -70,6 +85,7 @@ def decide(model: RegisteredModel, seen: Seen | None) -> Intent:
         challenger_moved=challenger.moved,
         signal=champion.signal if champion.signal != "none" else challenger.signal,
         notes=champion.notes + challenger.notes,
+        recorded=recorded,
     )
 
 
@@ -127,6 +143,14 @@ def last_finished_s(ledger: Ledger, name: str) -> float | None:
 
     with database_errors(ledger.engine), ledger.engine.connect() as connection:
         return connection.execute(select(SEEN.c.updated_s).where(SEEN.c.model == name)).scalar_one_or_none()
+
+
+def _recorded_since(ledger: Ledger, name: str) -> int | None:
+    last, finished_s = ledger.last(name, CHAMPION), last_finished_s(ledger, name)
+    if last is None or finished_s is None or last.time_s <= finished_s:
+        return None
+    # What a refusal or a retirement means for alias and stage is done after its entry.
+    return last.to_version if last.action in {"promote", "rollback"} else None
 
 
 def save_seen(ledger: Ledger, name: str, seen: Seen) -> None:

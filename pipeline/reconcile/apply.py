@@ -189,7 +189,7 @@ class Application:
 
 def check_still_wanted(intent: Intent, fact: Fact, model: RegisteredModel) -> None:
     """MovedOnError if `model` states another intent than `intent`."""
-    now = decide(model, fact.seen)
+    now = decide(model, fact.seen, intent.recorded)
     if (now.champion, now.challenger) != (intent.champion, intent.challenger):
         raise MovedOnError(
             f"{model.name}: the registry wants champion {now.champion} and challenger {now.challenger} now; "

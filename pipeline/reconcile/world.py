@@ -13,7 +13,7 @@ from pipeline.reconcile.plan import Fact
 from pipeline.reconcile.serving import Serving
 from registry.client import RegisteredModel, Registry
 from registry.deployment import DEPLOY
-from registry.intent import Intent, Seen, decide, load_seen
+from registry.intent import Intent, Seen, intent_of, load_seen
 from registry.ledger import Ledger
 from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, Listed, listed
 from serving.stores import Store, open_store
@@ -66,7 +66,7 @@ def open_world(config: Config, picture: Path | None = None) -> Iterator[World]:
 def read_intent(world: World, model: RegisteredModel) -> tuple[Intent, Seen | None]:
     """What the registry wants of a model, and what the last finished pass left."""
     seen = load_seen(world.ledger, model.name)
-    return decide(model, seen), seen
+    return intent_of(world.ledger, model, seen), seen
 
 
 def read_listing(world: World, name: str) -> tuple[Listed, Listed]:

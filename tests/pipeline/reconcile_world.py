@@ -65,7 +65,8 @@ class ReconcileWorld(RegisteredWorld):
             told = [key for key in each.tags if "deploy" in key or "rolled" in key]
             self.registry.delete_tags(NAME, each.version, told)
         self.champion(version)
-        assert self.once().exit_code == 0
+        report = self.once()
+        assert report.exit_code == 0, report
 
     def tags(self, version):
         return self.registry.version(NAME, version).tags

@@ -51,6 +51,37 @@ def interrupted(world, do, **settings):
         yield replace(scene, serving=Asked(scene.serving, do))
 
 
+class KilledError(BaseException):
+    pass
+
+
+def test_a_click_back_counts_though_the_pass_before_was_killed_once_it_had_written_the_ledger(world):
+    def killed():
+        raise KilledError
+
+    world.champion(2)
+    with world.scene() as scene, pytest.raises(KilledError):
+        reconcile_once(replace(scene, clock=killed), (NAME,))  # the clock is asked for the tags, after the ledger
+    assert world.ledger.last(NAME, "champion").to_version == 2
+    assert world.tags(2).get("slipway.deploy") != "live"
+    world.champion(1)
+    assert world.once().exit_code == 0
+    world.assert_live(1)
+
+
+def test_what_a_killed_pass_left_is_finished_where_nobody_clicked(world):
+    def killed():
+        raise KilledError
+
+    world.champion(2)
+    with world.scene() as scene, pytest.raises(KilledError):
+        reconcile_once(replace(scene, clock=killed), (NAME,))
+    assert world.once().exit_code == 0
+    world.assert_live(2)
+    assert world.tags(2)["slipway.deploy"] == "live"
+    assert world.once().exit_code == 0
+
+
 def test_a_challenger_that_is_replaced_while_it_is_asked_does_not_come_back(world):
     world.registry.set_alias(NAME, "challenger", 2)
 

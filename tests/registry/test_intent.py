@@ -30,6 +30,21 @@ LIVE_1 = as_seen(model(champion=1, production=1))
 
 
 @pytest.mark.parametrize(
+    ("now", "champion", "moved"),
+    [
+        (model(champion=2, production=2), 2, True),  # what the killed pass has left to do
+        (model(champion=1, production=2), 1, True),  # clicked back since: where it was seen is no matter
+        (model(champion=2, production=1), 1, True),
+        (model(champion=3, production=2), 3, True),
+        (model(production=2), None, True),
+    ],
+)
+def test_what_moved_after_a_version_was_recorded_as_live_is_meant(now, champion, moved):
+    intent = decide(now, LIVE_1, recorded=2)
+    assert (intent.champion, intent.champion_moved) == (champion, moved)
+
+
+@pytest.mark.parametrize(
     ("now", "seen", "champion", "moved", "signal"),
     [
         (model(), None, None, False, "none"),
