@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from serving.targets.process import check_ports_free
 from slipway.errors import InputError, IntegrityError
 
 _UI = "http://127.0.0.1:5000"
+_ASK_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,10 @@ def _watcher(config: Config, listen: Listen) -> Iterator[None]:
         try:
             yield
         finally:
-            process.terminate()
-            process.wait()
+            while process.poll() is None:
+                process.terminate()  # again and again: an interrupt that falls into a garbage collection is lost
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_ASK_AGAIN_S)
 
 
 def _prepare_base(config: Config, registry: Registry, champion: ModelVersion) -> ModelVersion:
