@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-.PHONY: quickstart test serve lint integration soak benchmark generate
+.PHONY: quickstart test serve stack stack-down lint integration soak benchmark generate
 
 quickstart serve: export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 
@@ -12,20 +12,31 @@ quickstart: .venv/pipeline  ## images -> a trained, gated, published and verifie
 serve: .venv/pipeline  ## the model server (8501, 8500) and the MLflow UI (5000), until Ctrl-C
 	slipway serve --ui --reconcile $(ARGS)
 
+stack: .venv/dev  ## PostgreSQL, S3, MLflow with a login, model server and all, on loopback, without docker
+	$(BIN)/python -m deploy.stack up $(ARGS)
+
+stack-down: .venv/dev
+	$(BIN)/python -m deploy.stack down $(ARGS)
+
 test: .venv/dev  ## what takes minutes
 	pytest $(ARGS)
 
+# The stack that runs, if one does: else the tests start one of their own.
+integration: export SLIPWAY_STACK ?= $(CURDIR)/stack
 integration: .venv/dev  ## real servers, real trainings: half an hour
 	pytest -m integration --timeout 900 $(ARGS)
 
 soak: .venv/dev  ## repeated kills and swaps: hours
 	pytest -m soak --timeout 7200 $(ARGS)
 
-lint: .venv/dev  ## style, types, import contracts, generated files
+lint: .venv/dev  ## style, types, import contracts, insecure code, secrets, a bill of materials in .venv/
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports
+	bandit -q -c pyproject.toml -r slipway registry serving pipeline benchmarks deploy
+	detect-secrets-hook --baseline .secrets.baseline $$(git ls-files)
+	cyclonedx-py requirements --output-reproducible --validate --of JSON -o .venv/sbom.json requirements/pipeline.txt
 
 benchmark: .venv/dev  ## on an otherwise idle machine
 	$(BIN)/python -m benchmarks.export
@@ -37,6 +48,7 @@ generate: .venv/dev  ## MLproject, conda.yaml, wire messages, locked requirement
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --override requirements/overrides.txt --extra pipeline pyproject.toml -o requirements/pipeline.txt
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --override requirements/overrides.txt --extra pipeline --group dev -c requirements/pipeline.txt pyproject.toml -o requirements/dev.txt
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --extra serving -c requirements/pipeline.txt pyproject.toml -o requirements/serving.txt
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --extra sync -c requirements/pipeline.txt pyproject.toml -o requirements/sync.txt
 	$(BIN)/python -m serving.wire.generate
 	$(BIN)/python -m pipeline.mlproject
 

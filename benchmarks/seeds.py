@@ -18,13 +18,14 @@ import click
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "pipeline" / "conf" / "quickstart.yaml"
 PAGE = ROOT / "docs" / "seeds.md"
+STATE = Path.home() / ".cache" / "slipway-benchmarks" / "seeds.json"
 _RESULT = re.compile(r"run\s+(?P<run>[0-9a-f]{32})\s+\((?P<parameters>[\d,]+) parameters\)")
 _ACCURACY = re.compile(r"accuracy\s+(?P<accuracy>[\d.]+) on (?P<images>\d+) held-out images")
 
 
 @click.command()
 @click.option("--seeds", default=5, show_default=True, help="Seeds 0 to this, exclusive.")
-@click.option("--state", default="/tmp/slipway-seeds.json", show_default=True, help="Where finished seeds are kept.")
+@click.option("--state", default=str(STATE), show_default=True, help="Where finished seeds are kept.")
 def main(seeds: int, state: str) -> None:
     """Train and evaluate each seed, print the table and write docs/seeds.md."""
     kept = Path(state)
@@ -32,6 +33,7 @@ def main(seeds: int, state: str) -> None:
     for seed in range(seeds):
         if str(seed) not in results:
             results[str(seed)] = run_seed(seed)
+            kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps(results))
     PAGE.write_text(page(results), encoding="utf-8")
     click.echo(table(results))

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands import deciding, looking, reconciling, rolling, serving
+from pipeline.commands import deciding, keys, looking, pruning, reconciling, rolling, serving, tokens
 from slipway.errors import SlipwayError
 
 
@@ -62,6 +62,9 @@ for command in (
     looking.history,
     looking.trace,
     looking.verify,
+    keys.keys,
+    tokens.tokens,
+    pruning.prune,
 ):
     main.add_command(command)
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +15,16 @@ from pipeline.data import DataConfig
 from pipeline.optimize.config import OptimizeConfig
 from pipeline.reconcile.config import ReconcileConfig
 from pipeline.rollout.policy import RolloutPolicy
+from pipeline.signing.config import SigningConfig
 from pipeline.train import TrainConfig
 from registry.policy import Policy
+from slipway.credentials import has_credentials
 from slipway.errors import InputError
 from slipway.names import check_model_name
 
 Section = TypeVar("Section")
+
+_ENDPOINT = re.compile(r"https?://[^/@?#\s]+/?")
 
 
 @dataclass(frozen=True)
@@ -29,16 +34,35 @@ class Config:
     name: str = "resnet50"  # the registered model
     experiment: str = "slipway"
     base: str = "serving_base"  # the model base path that versions are published to
+    s3_endpoint: str = ""  # an S3 server's address, where it is not Amazon's
     workdir: str = ".slipway"  # what can be made again: the digits as files, downloads
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     optimize: OptimizeConfig = field(default_factory=OptimizeConfig)
     gate: Policy = field(default_factory=Policy)
+    signing: SigningConfig = field(default_factory=SigningConfig)
     reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
+        if self.s3_endpoint and not _ENDPOINT.fullmatch(self.s3_endpoint):
+            raise InputError(
+                "s3_endpoint: expected http://HOST:PORT or https://HOST, with no user or password in it. Edit it or "
+                "pass --s3-endpoint; credentials are the usual AWS variables and profiles."
+            )
+        # All of it is logged with every run.
+        for key, value in flat(self).items():
+            if isinstance(value, str) and has_credentials(value):
+                raise InputError(
+                    f"{key}: an address with a user or password in it; expected none, since it is logged with every "
+                    "run. Take them out, and give them by the environment."
+                )
+
+    @property
+    def base_is_remote(self) -> bool:
+        """Whether the base path is no directory of this machine."""
+        return "://" in self.base and not self.base.startswith("file://")
 
 
 def load_config(file: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -65,7 +89,13 @@ def config_to_json(config: Config) -> str:
 
 def config_from_json(text: str, source: str) -> Config:
     """What `config_to_json` wrote; `source` names its place in errors."""
-    return _build(Config, json.loads(text), source, "")
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: is not JSON ({error}); expected what a training logged. Train anew.") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{source}: is a {type(tree).__name__}; expected what a training logged. Train anew.")
+    return _build(Config, tree, source, "")
 
 
 def flat(config: object, prefix: str = "") -> dict[str, Any]:

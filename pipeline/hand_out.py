@@ -11,7 +11,8 @@ from pipeline.publication import registered_digest
 from registry.client import ModelVersion, Registry
 from serving.servable.golden import GOLDEN_FILE
 from serving.servable.layout import LABELS, REFERENCE_VARIANT, variant_path
-from serving.servable.manifest import Manifest, verify_bundle
+from serving.servable.manifest import Manifest
+from serving.servable.verification import verify_bundle
 from slipway.errors import InputError
 from slipway.files import write_atomically
 

@@ -6,14 +6,16 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.publication import registered_digest, verify_source
+from pipeline.signing.trust import trusted_keys
 from pipeline.summary import table
 from pipeline.verify import ask_golden
 from registry.client import ModelVersion, Registry
 from registry.ledger import Ledger, place_of
+from registry.signing import verify_version
 from serving.client.address import parse_address
 from serving.stores import open_store
-from serving.stores.local import local_path
 from slipway.errors import InputError, IntegrityError, SlipwayError
+from slipway.statement import Statement
 
 _ENOUGH = 12  # hex digits by which a digest is named
 
@@ -22,7 +24,7 @@ _ENOUGH = 12  # hex digits by which a digest is named
 class Finding:
     """What one question came to."""
 
-    subject: str  # ledger, registry, published, server
+    subject: str  # ledger, signature, registry, published, server
     whole: bool
     text: str
 
@@ -73,12 +75,14 @@ def check_ledger(ledger: Ledger, kept: str | None = None) -> Finding:
 def check_version(config: Config, version: ModelVersion, address: str | None) -> Iterator[Finding]:
     """Hold the registry's copy and the published one against the registered digest; ask a server, if one is named."""
     digest = registered_digest(version)
-    if address is not None and parse_address(address).scheme != "grpc":
+    if address is not None and not parse_address(address).is_grpc:
         raise InputError(f"--address {address}: golden requests are asked over gRPC. Pass grpc://HOST:8500.")
+    if config.signing.trusted_keys:
+        yield _finding("signature", lambda: _signed(config, version))
     yield _finding("registry", lambda: _registered(version, digest))
     yield _finding("published", lambda: _published(config, version, digest))
     if address is not None:
-        yield _finding("server", lambda: ask_golden(address, version, local_path(config.base)).summary())
+        yield _finding("server", lambda: ask_golden(address, version, open_store(config.base)).summary())
 
 
 def _finding(subject: str, question: Callable[[], str]) -> Finding:
@@ -102,6 +106,10 @@ def _chain(ledger: Ledger, kept: str | None) -> str:
     return f"{place_of(ledger.engine)}: {count} entries, each the one that was appended{last}"
 
 
+def _signed(config: Config, version: ModelVersion) -> str:
+    return f"{version.name} version {version.version}: signed by key {verify_version(version, trusted_keys(config))}"
+
+
 def _registered(version: ModelVersion, digest: str) -> str:
     verify_source(Registry(), version)
     return (
@@ -110,6 +118,10 @@ def _registered(version: ModelVersion, digest: str) -> str:
 
 
 def _published(config: Config, version: ModelVersion, digest: str) -> str:
-    manifest = open_store(config.base).verify(version.name, version.version, digest)
-    place = local_path(config.base) / version.name / str(version.version)
+    store = open_store(config.base)
+    manifest = store.verify(version.name, version.version, digest)
+    if config.signing.trusted_keys:
+        signature = store.signature(version.name, version.version)
+        trusted_keys(config).verify(signature, Statement(version.name, version.version, digest))
+    place = f"{store.model_path(version.name)}/{version.version}"
     return f"{place}: every file as registered, {len(manifest.files)} files, {manifest.size_bytes / 1e6:.1f} MB"

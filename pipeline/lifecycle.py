@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from pipeline.config import Config
 from pipeline.data.config import DataConfig
 from pipeline.progress import report
-from pipeline.run_inputs import check_labels, check_same_data, log_inputs, run_config
+from pipeline.run_inputs import check_labels, check_same_data, log_inputs, logged_bill, resumed_config, run_config
+from pipeline.signing.signer import configured_signer
 from pipeline.tracking import StepRun, check_tracking, open_run, step
 from registry.client import ModelVersion, Registry
 from registry.gate import GateReport
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.verify import Verification
     from registry.evaluation import Evaluation
     from serving.stores import Publication
+    from slipway.keys import Signer
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Outcome:
 def main(config: Config, resume: str | None = None) -> Outcome:
     """From images to a version that is live, each step a run below one parent run."""
     if resume:
-        config = run_config(open_run(resume))
+        config = resumed_config(open_run(resume), config)
+    configured_signer(config.signing)  # a key that cannot be used is said before a training, not after it
     with step("main", config.experiment):
         trained = train(config, resume)
         evaluation = evaluate(config, trained.run_id)
@@ -114,22 +117,26 @@ def optimize(config: Config, run_id: str) -> "Comparison":
 
 
 def register(config: Config, run_id: str) -> ModelVersion:
-    """Seal the run's network as a servable, log both as one MLflow model, and create a version of it."""
+    """Seal the run's network as a servable, log both as one MLflow model, create a version of it, and sign that."""
     from pipeline.optimize.kept import check_optimized, fetch_optimized
     from pipeline.package import log_model
+    from pipeline.publication import verify_registered
     from pipeline.train import load_network
     from registry.card import CardFacts
     from registry.evaluation import load_evaluation
     from registry.register import Registration, registered
     from registry.register import register as create
+    from registry.signing import signature_of
     from serving.servable.build import Examples, Provenance, build_servable
 
-    registry = Registry()
+    registry, signer = Registry(), configured_signer(config.signing)
     trained = open_run(run_id)
     present = registered(registry, config.name, run_id)
     if present is not None:
         report(f"run {run_id} is registered already")
-        return present
+        if signer is not None and signature_of(present) is None:
+            verify_registered(registry, present)  # it was not made just now, and others may write there
+        return _signed(registry, present, signer)
     dataset = data(config)
     check_labels(dataset, trained)
     check_same_data(dataset, trained)
@@ -143,7 +150,7 @@ def register(config: Config, run_id: str) -> ModelVersion:
     with step("register", config.experiment), tempfile.TemporaryDirectory(prefix="slipway-servable-") as scratch:
         network = load_network(trained)
         examples = Examples([record.file for record in dataset.test], dataset.max_pixels)
-        provenance = Provenance(run_id, commit, dataset.digest)
+        provenance = Provenance(run_id, commit, dataset.digest, logged_bill(trained))
         optimized = fetch_optimized(trained, Path(scratch) / "optimized")
         directory = Path(scratch) / "servable"
         servable = build_servable(network, dataset.labels, examples, provenance, directory, optimized=optimized)
@@ -170,7 +177,18 @@ def register(config: Config, run_id: str) -> ModelVersion:
             ),
         )
     report(f"registered {version.name} version {version.version}")
-    return version
+    return _signed(registry, version, signer)
+
+
+def _signed(registry: Registry, version: ModelVersion, signer: "Signer | None") -> ModelVersion:
+    """The version with its signature, if somebody is to sign; a registration may have been killed before it was."""
+    from registry.signing import sign_version, signature_of
+
+    if signer is None or signature_of(version) is not None:
+        return version
+    sign_version(registry, version, signer)
+    report(f"signed by key {signer.key_id}")
+    return registry.version(version.name, version.version)
 
 
 def gate(config: Config, version: ModelVersion) -> GateReport:

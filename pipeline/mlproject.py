@@ -16,10 +16,15 @@ _NOTE = "# Written by `python -m pipeline.mlproject`, and held to it by a test."
 _PIN = re.compile(r"^([A-Za-z0-9._-]+(?:\[[^\]]+\])?==[^\s;\\]+)\s*(;[^\\]+)?", re.MULTILINE)
 
 
+def entry_points() -> dict[str, click.Command]:
+    """The commands that are steps. Groups, such as `keys`, are what a person does beside them: no run records that."""
+    return {name: command for name, command in main.commands.items() if not isinstance(command, click.Group)}
+
+
 def mlproject() -> str:
-    """The MLproject file: an entry point a command, with the command's options as its parameters."""
+    """The MLproject file: an entry point a step, with the command's options as its parameters."""
     lines = [_NOTE, "name: slipway", "", "conda_env: conda.yaml", "", "entry_points:"]
-    for name, command in main.commands.items():
+    for name, command in entry_points().items():
         parameters = [parameter for parameter in command.params if parameter.name != "help"]
         lines += [f"  {name}:", "    parameters:"]
         lines += [f"      {parameter.name}: {{type: string, default: ''}}" for parameter in parameters]

@@ -14,8 +14,9 @@ HELP = {
     "name": "Registered model's name.",
     "experiment": "MLflow experiment that new runs go to.",
     "base": "Model base path that versions are published to.",
+    "s3_endpoint": "S3 server's address, for base paths and data in S3 elsewhere than at Amazon.",
     "workdir": "Folder for what can be made again, such as the digits as files.",
-    "data.source": "Images: digits, a folder with a subfolder per class, or a CSV file path,label[,split].",
+    "data.source": "Images: digits, a folder with a subfolder per class, or a CSV file path,label[,split]; or s3://...",
     "data.skip_bad_images": "Go on without images that cannot be read.",
     "data.validation_fraction": "Share of the images that training is watched on.",
     "data.test_fraction": "Share of the images held out for evaluation.",
@@ -47,6 +48,11 @@ HELP = {
     "gate.recall_minimum_support": "Fewest images of a class for its recall to be compared by itself.",
     "gate.maximum_parity": "Largest difference of a probability between servable and trained network.",
     "gate.maximum_size_mb": "Largest size of a servable, in MB.",
+    "gate.require_signature": "Let only versions be champion, published or gone back to that a trusted key has signed.",
+    "signing.key": "File of the private key that signs a version when it is registered.",
+    "signing.command": "Instead: a program that signs its standard input, such as a KMS client.",
+    "signing.public_key": "File of the public key of that program.",
+    "signing.trusted_keys": "Directory of the public keys whose signatures count, and revoked.txt.",
     "reconcile.models": "Models to serve beside those tagged slipway.serving, with commas between.",
     "reconcile.servers": "gRPC addresses of the servers that follow the base path, with commas between, or none.",
     "reconcile.interval_s": "Seconds between two looks at the registry.",
@@ -73,7 +79,11 @@ HELP = {
     "rollout.longest_s": "Seconds after which a rollout without a decision is undecided.",
     "rollout.undecided": "What then: hold, or abort.",
 }
-_FLAG = {"data.source": "data", "reconcile.interval_s": "interval"}
+_FLAG = {
+    "data.source": "data",
+    "reconcile.interval_s": "interval",
+    **{f"signing.{key}": f"signing-{key}" for key in ("key", "command", "public_key")},
+}
 
 
 class Unset(click.ParamType[Any]):
@@ -125,6 +135,10 @@ def is_switch(parameter: click.Parameter) -> bool:
 
 def config_options(*sections: str) -> Callable[[Any], Any]:
     """Options for the keys of `sections` ("data", "train"), or single keys ("name"), and `--config`."""
+    if {"base", "data"} & set(sections):
+        sections += ("s3_endpoint",)
+    if {"base", "gate"} & set(sections):  # whatever publishes or judges a version asks whether it is signed
+        sections += ("gate.require_signature", "signing.trusted_keys")
     chosen = [item for item in config_keys().values() if any(_in_section(item.key, name) for name in sections)]
 
     def decorate(command: Any) -> Any:

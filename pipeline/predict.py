@@ -53,7 +53,7 @@ def _by_registry(config: Config, files: Sequence[Path], ask: Ask) -> "list[Predi
     from pipeline.publication import registered_digest
     from registry.client import Registry
     from serving.client import predict_files
-    from serving.servable.manifest import verify_bundle
+    from serving.servable.verification import verify_bundle
 
     registry = Registry()
     chosen = (

@@ -1,12 +1,13 @@
 """A gate's verdict, and what follows from it: the alias is moved, and reconcile makes it live or refuses it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from pipeline.publication import publish
+from pipeline.signing.trust import signature_check
 from registry.client import ModelVersion, Registry
 from registry.deployment import ROLLED_BACK
 from registry.gate import GateReport
@@ -90,6 +91,8 @@ def judge(config: Config, version: ModelVersion, run: "StepRun", reevaluate: Ree
 
     registry = Registry()
     challenger = candidate(registry, version)
+    if config.gate.require_signature:
+        challenger = replace(challenger, signature=signature_check(config, version))
     number = champion_to_beat(registry, open_ledger(registry), version.name, version.version)
     champion = None
     if number is not None:

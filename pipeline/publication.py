@@ -1,26 +1,34 @@
 """From the registry to the base path: verified bytes, and the configuration that model servers read."""
 
+import tempfile
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.package import SERVABLE
+from pipeline.signing.trust import verified_signature
 from registry.client import ModelVersion, Registry
-from registry.register import MANIFEST_DIGEST
-from serving.servable.manifest import verify_bundle
+from registry.signing import registered_digest
+from serving.servable.verification import verify_bundle
 from serving.stores import Bundle, Publication, open_store
-from slipway.errors import InputError, IntegrityError, NotFoundError
+from slipway.errors import IntegrityError, NotFoundError
+
+__all__ = ["publish", "registered_digest", "verify_registered", "verify_source"]
 
 
 def publish(config: Config, registry: Registry, version: ModelVersion) -> Publication:
     """Publish `version` below `config.base`, or find it there whole; every byte is held against the registered digest.
 
     The registry's own copy is verified too: damage there is found while the published copy is still whole.
+    Where a signature is required it is verified before anything is fetched; it is published with the version, and in
+    place of another one that lies beside it.
     """
     digest = registered_digest(version)
+    signature = verified_signature(config, version)
     store = open_store(config.base)
     if version.version in store.versions(version.name):
         verify_source(registry, version)
-    return store.publish(version.name, version.version, Bundle(digest, lambda into: _fetched(registry, version, into)))
+    bundle = Bundle(digest, lambda into: _fetched(registry, version, into), signature)
+    return store.publish(version.name, version.version, bundle)
 
 
 def _fetched(registry: Registry, version: ModelVersion, into: Path) -> Path:
@@ -28,6 +36,16 @@ def _fetched(registry: Registry, version: ModelVersion, into: Path) -> Path:
         return registry.download(version, SERVABLE, into)
     except NotFoundError as error:
         raise IntegrityError(str(error)) from error  # the version is registered, and its bytes are not there
+
+
+def verify_registered(registry: Registry, version: ModelVersion) -> None:
+    """Hold the registry's copy against its digest, wherever it lies; IntegrityError names the file."""
+    if registry.local_directory(version) is not None:
+        verify_source(registry, version)
+        return
+    with tempfile.TemporaryDirectory(prefix="slipway-registered-") as scratch:
+        place = f"{version.name} version {version.version} in the artifact store"
+        verify_bundle(_fetched(registry, version, Path(scratch)), registered_digest(version), place)
 
 
 def verify_source(registry: Registry, version: ModelVersion) -> None:
@@ -39,14 +57,3 @@ def verify_source(registry: Registry, version: ModelVersion) -> None:
     if local is not None:
         place = f"{version.name} version {version.version} in the artifact store ({local / SERVABLE})"
         verify_bundle(local / SERVABLE, registered_digest(version), place)
-
-
-def registered_digest(version: ModelVersion) -> str:
-    """The manifest's digest that the version was registered with."""
-    digest = version.tags.get(MANIFEST_DIGEST)
-    if not digest:
-        raise InputError(
-            f"{version.name} version {version.version} has no tag {MANIFEST_DIGEST}; expected a version that "
-            "`slipway register` made. Register its run."
-        )
-    return digest

@@ -14,6 +14,7 @@ from pipeline.reconcile.serving import MovedOnError, RefusedError, Waiting
 from pipeline.reconcile.settle import KEY, pass_alone
 from pipeline.reconcile.steps import Configure
 from pipeline.reconcile.world import World, open_world, read_fact, read_intent
+from pipeline.signing.trust import verified_signature
 from registry.client import ModelVersion
 from registry.intent import load_seen
 from registry.lease import actor, lease, renewed_lease
@@ -124,9 +125,14 @@ def _rolled_back(world: World, to: int | None, reason: str, parts_s: dict[str, f
 
 
 def _verify_bytes(world: World, version: ModelVersion) -> None:
-    """Both copies at once: the published one is what serves, and the registry's what a next publication would take."""
+    """Both copies at once: the published one is what serves, and the registry's what a next publication would take.
+
+    Its signature comes first, where one is required; one that was made anew is published.
+    """
+    signature = verified_signature(world.config, version)
     store, digest = world.store, registered_digest(version)
-    if version.version not in store.versions(version.name):
+    is_there = version.version in store.versions(version.name)
+    if not is_there or signature not in {None, store.signature(version.name, version.version)}:
         publish(world.config, world.registry, version)
         return
     with ThreadPoolExecutor(1, "hash") as beside:

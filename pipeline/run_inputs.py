@@ -1,11 +1,14 @@
 """What a training's run began with: its configuration, its classes, its images, held against later."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config, config_from_json, config_to_json, flat, with_overrides
 from pipeline.data.config import DataConfig
+from pipeline.environment import BILL_ARTIFACT, bill_of_materials
+from pipeline.signing.config import SigningConfig
 from pipeline.tracking import StepRun
 from slipway.errors import InputError
 
@@ -21,6 +24,16 @@ def run_config(run: StepRun) -> Config:
     return config_from_json(run.read_text(CONFIG_ARTIFACT), f"run {run.run_id}: {CONFIG_ARTIFACT}")
 
 
+def resumed_config(run: StepRun, here: Config) -> Config:
+    """What the run was started with, but for signing: who signs and who is trusted is said where a command runs.
+
+    A run's configuration is read from where others may write. It may ask for signatures, and not for fewer.
+    """
+    began = run_config(run)
+    required = began.gate.require_signature or here.gate.require_signature
+    return replace(began, signing=here.signing, gate=replace(began.gate, require_signature=required))
+
+
 def log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
     """Record what a training starts from; a run that has it already must be of the same images."""
     from pipeline.data import mlflow_dataset
@@ -29,20 +42,28 @@ def log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
     if CONFIG_ARTIFACT in run.artifacts(""):
         check_same_data(dataset, run)
         return
+    config = replace(config, signing=SigningConfig())  # a command may have in it what is nobody else's
     # `mlflow run` has logged its own parameters already, `name` and `base` among them: as given, which may be empty.
     run.params({key if "." in key else f"slipway.{key}": value for key, value in flat(config).items()})
     run.tags({"slipway.git_commit": git_commit(), "slipway.dataset_digest": dataset.digest})
     run.dataset(mlflow_dataset(dataset), "training")
+    run.text(BILL_ARTIFACT, bill_of_materials().decode())
     run.text(LABELS_ARTIFACT, json.dumps(dataset.labels, ensure_ascii=False))
     # Last: a run that has it can be resumed. Later steps may run in another folder.
     run.text(CONFIG_ARTIFACT, config_to_json(with_overrides(config, _absolute_paths(config, dataset))))
 
 
 def _absolute_paths(config: Config, dataset: "Dataset") -> dict[str, str]:
-    found = {} if config.data.source == DataConfig.source else {"data.source": str(dataset.place.absolute())}
+    found = {} if config.data.source == DataConfig.source else {"data.source": dataset.place}
     if Path(config.train.weights).is_file():
         found["train.weights"] = str(Path(config.train.weights).absolute())
     return found
+
+
+def logged_bill(run: StepRun) -> bytes:
+    """The bill of materials that the training logged; this environment's for a run from before there were bills."""
+    logged = BILL_ARTIFACT in run.artifacts("")
+    return run.read_text(BILL_ARTIFACT).encode() if logged else bill_of_materials()
 
 
 def check_labels(dataset: "Dataset", run: StepRun) -> None:

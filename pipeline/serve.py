@@ -6,14 +6,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.beside import beside
 from pipeline.config import Config, config_to_json, with_overrides
+from pipeline.doors import Doors
+from pipeline.mirrored import local_base
 from pipeline.progress import report
 from pipeline.promotion import champion_and_previous, open_ledger
 from pipeline.publication import publish, verify_source
+from pipeline.signing.trust import check_runs_signed_bytes_only, required_keys
 from registry.client import ModelVersion, Registry
 from registry.ledger import CHAMPION
 from serving.model_config import (
@@ -26,13 +30,11 @@ from serving.model_config import (
 )
 from serving.model_server.runtimes import AUTO, RUNTIMES
 from serving.stores import open_store
-from serving.stores.local import local_path
-from serving.targets import Addresses, leash, reachable
+from serving.targets import Addresses, reachable
 from serving.targets.process import check_ports_free
 from slipway.errors import InputError, IntegrityError
 
 _UI = "http://127.0.0.1:5000"
-_ASK_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Listen:
     host: str
     rest_port: int
     grpc_port: int
+    doors: Doors = field(default_factory=Doors)
 
 
 def serve(config: Config, target: str, listen: Listen, runtime: str | None = None, *, reconcile: bool = False) -> int:
@@ -53,7 +56,8 @@ def serve(config: Config, target: str, listen: Listen, runtime: str | None = Non
     from serving.targets import ServeSpec, open_target
     from serving.targets.process import run
 
-    extra_args = _runtime_flag(runtime, target)
+    doors = listen.doors.flags(target, listen.host)
+    extra_args = (*_runtime_flag(runtime, target), *_keys_flag(config, target), *doors)
     if reconcile:
         _check_watchable(target)
     registry = Registry()
@@ -63,19 +67,22 @@ def serve(config: Config, target: str, listen: Listen, runtime: str | None = Non
         report(f"serving {champion.name} version {champion.version} at {where}")
         if reconcile:
             # Not before: a pass that finds no server starts one of its own to ask the golden requests.
-            beside.enter_context(_watcher(config, listen))
+            stack.enter_context(_watcher(config, listen))
 
-    with _model_directory(registry, champion, target) as model_directory, ExitStack() as beside:
+    with _model_directory(registry, champion, target) as model_directory, ExitStack() as stack:
+        base = Path()
         if model_directory is None:
             champion = _prepare_base(config, registry, champion)
+            base = stack.enter_context(local_base(config))
         spec = ServeSpec(
             name=config.name,
-            base=local_path(config.base),
+            base=base,
             rest_port=listen.rest_port,
             grpc_port=listen.grpc_port,
             host=listen.host,
             model_directory=model_directory,
             extra_args=extra_args,
+            tls=listen.doors.tls,
         )
         return run(open_target(target), spec, announce=announce)
 
@@ -88,6 +95,14 @@ def _runtime_flag(runtime: str | None, target: str) -> tuple[str, ...]:
     if runtime not in {*RUNTIMES, AUTO}:
         raise InputError(f"--runtime {runtime}: expected one of {', '.join((*RUNTIMES, AUTO))}. Pass one of these.")
     return (f"--runtime={runtime}",)
+
+
+def _keys_flag(config: Config, target: str) -> tuple[str, ...]:
+    """The embedded server asks for signatures itself; TensorFlow Serving cannot: it is given what has been verified."""
+    if target == "mlflow":
+        check_runs_signed_bytes_only(config)
+    keys = required_keys(config)
+    return (f"--trusted_keys={keys}",) if keys and target == "embedded" else ()
 
 
 @contextmanager
@@ -124,23 +139,14 @@ def _check_watchable(target: str) -> None:
 @contextmanager
 def _watcher(config: Config, listen: Listen) -> Iterator[None]:
     """`slipway reconcile --watch` for the server at `listen`, in a process of its own, for the length of the block."""
-    followed = with_overrides(config, {"reconcile.servers": f"grpc://{reachable(listen.host)}:{listen.grpc_port}"})
+    scheme = "grpcs" if listen.doors.tls else "grpc"
+    server = f"{scheme}://{reachable(listen.host)}:{listen.grpc_port}"
+    followed = with_overrides(config, {"reconcile.servers": server})
     with tempfile.TemporaryDirectory(prefix="slipway-watch-") as scratch:
         file = Path(scratch, "config.yaml")
         file.write_text(config_to_json(followed), encoding="utf-8")  # JSON is YAML
-        watch = (sys.executable, "-m", "pipeline", "reconcile", "--watch", f"--config={file}")
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *watch],
-            stdin=subprocess.DEVNULL,
-            process_group=0,  # Ctrl-C reaches only us, and we end it
-        )
-        try:
+        with beside("pipeline", ("reconcile", "--watch", f"--config={file}")):
             yield
-        finally:
-            while process.poll() is None:
-                process.terminate()  # again and again: an interrupt that falls into a garbage collection is lost
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(_ASK_AGAIN_S)
 
 
 def _prepare_base(config: Config, registry: Registry, champion: ModelVersion) -> ModelVersion:
@@ -159,7 +165,7 @@ def _prepare_base(config: Config, registry: Registry, champion: ModelVersion) ->
     if live is None:
         _, previous = champion_and_previous(registry, open_ledger(registry), name)
         wanted = Wanted(champion.version, previous if previous in store.versions(name) else None)
-        base = str(local_path(config.base) / name)
+        base = store.model_path(name)
         store.update_file(LABELS_CONFIG, lambda text: labels_config(text, name, base, wanted))
         store.update_file(MODELS_CONFIG, lambda text: models_config(text, name, base, wanted))
     return champion
@@ -181,7 +187,7 @@ def fetched_model(registry: Registry, version: ModelVersion, into: Path) -> Path
     from pipeline.package import SERVABLE, model_digest
     from pipeline.publication import registered_digest
     from registry.register import MODEL_DIGEST
-    from serving.servable.manifest import verify_bundle
+    from serving.servable.verification import verify_bundle
 
     place = f"{version.name} version {version.version}"
     root = registry.download(version, "", into)

@@ -22,7 +22,7 @@ from registry.history import history as ledger_rows
 from registry.intent import Intent
 from registry.register import GATE
 from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, STABLE, Listed
-from serving.stores.local import local_path
+from serving.stores import open_store
 from serving.traffic import TRAFFIC_FILE, Traffic, parse_traffic
 
 _COLUMNS = ("version", "aliases", "stage", "gate", "published", "run")
@@ -169,7 +169,7 @@ class Status:
 def status(config: Config, name: str | None = None) -> Status:
     """Where `name` stands, or, without one, `config.name` and every model that is served."""
     registry = Registry()
-    onlooker = Onlooker(config.reconcile.addresses, Place(local_path(config.base), Path(config.workdir) / "verify.log"))
+    onlooker = Onlooker(config.reconcile.addresses, Place(open_store(config.base), Path(config.workdir) / "verify.log"))
     with contextlib.closing(onlooker):
         world = World(config, registry, open_ledger(registry), onlooker)
         deployments = [each for each in _deployments(world) if name in {None, each.name}]

@@ -82,4 +82,5 @@ def _serve(config: "Config") -> str:
 
     if (config.name, config.base) == (Default.name, Default.base):
         return "make serve"
-    return f"{program()} serve --ui --name {config.name} --base {config.base}"
+    endpoint = f" --s3-endpoint {config.s3_endpoint}" if config.s3_endpoint else ""
+    return f"{program()} serve --ui --name {config.name} --base {config.base}{endpoint}"

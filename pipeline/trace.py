@@ -13,6 +13,7 @@ from pipeline.package import SERVABLE
 from pipeline.plugin.records import read_records
 from pipeline.run_inputs import CONFIG_ARTIFACT
 from registry.client import ModelVersion, Registry
+from registry.gate import report_from_dict
 from registry.ledger import Ledger
 from registry.register import GIT_COMMIT, MANIFEST_DIGEST
 from serving.request_ids import NO_DIGEST, parse_request_id
@@ -131,7 +132,12 @@ def _logged_report(registry: Registry, version: ModelVersion, notes: list[str]) 
     if text is None:
         notes.append("no gate report: the gate has not judged it")
         return None
-    report: Mapping[str, Any] = json.loads(text)
+    report = _document(text)
+    try:
+        report_from_dict(report or {}).table()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        notes.append("gate report: what its run has is none")
+        return None
     return report
 
 
@@ -145,10 +151,22 @@ def _run_tags(registry: Registry, version: ModelVersion, notes: list[str]) -> Ma
 
 def _data_source(registry: Registry, version: ModelVersion, notes: list[str]) -> str | None:
     text = _artifact(registry, version, CONFIG_ARTIFACT)
-    source = None if text is None else json.loads(text).get("data", {}).get("source")
-    if source is None:
+    document = None if text is None else _document(text)
+    data = {} if document is None else document.get("data", {})
+    source = data.get("source") if isinstance(data, Mapping) else None
+    if not isinstance(source, str):
         notes.append(f"where the images came from is not recorded: its run has no {CONFIG_ARTIFACT}")
+        return None
     return source
+
+
+def _document(text: bytes) -> Mapping[str, Any] | None:
+    """The JSON object in a run's artifact; None if somebody wrote something else there."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _artifact(registry: Registry, version: ModelVersion, path: str) -> bytes | None:

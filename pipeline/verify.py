@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING
 
 from pipeline.reconcile.serving import RefusedError, Verified
 from registry.client import ModelVersion
+from registry.signing import registered_digest
 from serving.client.server_status import ServerStatus
 from serving.model_config import LABELS_CONFIG, Wanted, labels_config
-from serving.servable.golden import GoldenReport, check_golden, load_golden, with_answers
+from serving.servable.golden import GOLDEN_FILE, GoldenReport, check_golden, load_golden, with_answers
 from serving.servable.layout import GOLDEN, MANIFEST, REFERENCE_VARIANT, published_path, variant_path
+from serving.servable.manifest import Manifest, read_manifest
+from serving.servable.verification import verify_published
+from serving.stores import Store
 from slipway.errors import InputError, IntegrityError
+from slipway.files import sha256_file
 
 if TYPE_CHECKING:
     from pipeline.data import Record
@@ -47,14 +52,23 @@ def verification(verified: Verified, record: "Record") -> Verification:
     return Verification(verified.golden, record.file, record.class_id, verified.prediction)
 
 
-def verify_alone(version: ModelVersion, base: Path, log: Path, picture: Path | None = None) -> Verified:
-    """Serve a published version by itself, on two free ports, and ask it; RefusedError if it does not answer right."""
-    with _alone(version, base, log) as address:
-        return verify_at(address, version, base, picture=picture)
+def verify_alone(version: ModelVersion, store: Store, log: Path, picture: Path | None = None) -> Verified:
+    """Serve a published version by itself, on two free ports, and ask it.
+
+    RefusedError if it does not answer right, or is not the one that was registered: what is run here is what was sealed
+    and, where that is asked for, signed.
+    """
+    with store.directory(version.name, version.version) as directory:
+        try:
+            verify_published(directory, registered_digest(version))
+        except IntegrityError as error:
+            raise RefusedError(str(error)) from error
+        with _alone(version, directory, log) as address:
+            return verify_at(address, version, store, picture=picture)
 
 
 def verify_at(
-    address: str, version: ModelVersion, base: Path, listed_as: str | None = None, picture: Path | None = None
+    address: str, version: ModelVersion, store: Store, listed_as: str | None = None, picture: Path | None = None
 ) -> Verified:
     """Ask the server at the gRPC `address`, by the version's number; RefusedError if it answers otherwise.
 
@@ -67,7 +81,7 @@ def verify_at(
 
     began = time.monotonic()
     try:
-        report = ask_golden(address, version, base, listed_as)
+        report = ask_golden(address, version, store, listed_as)
     except (IntegrityError, InputError) as error:  # InputError: the server cannot run it at all
         raise RefusedError(str(error)) from error
     prediction = None
@@ -80,23 +94,25 @@ def verify_at(
     return Verified(report, (address,), time.monotonic() - began, prediction)
 
 
-def ask_golden(address: str, version: ModelVersion, base: Path, listed_as: str | None = None) -> GoldenReport:
-    """Send a published version's golden requests to the gRPC `address`; IntegrityError if they are answered otherwise.
+def ask_golden(address: str, version: ModelVersion, store: Store, listed_as: str | None = None) -> GoldenReport:
+    """Send a published version's golden requests to the gRPC `address`.
 
-    gRPC, since golden requests hold pixels, which JSON would make ten times larger. A server that says which variant
-    answers is held to that variant's own answers, any other one to the trained network's.
+    IntegrityError if they are answered otherwise, or are not those that were registered. gRPC, since they hold pixels,
+    which JSON would make ten times larger. A server that says which variant answers is held to that variant's own
+    answers, any other one to the trained network's.
     """
     from serving.client.address import parse_address
     from serving.client.tensorflow_serving_grpc import TensorFlowServingGrpc
-    from serving.servable.manifest import read_manifest
 
-    published = base / version.name / str(version.version)
-    manifest = read_manifest(published / published_path(MANIFEST))
-    golden = load_golden(published / published_path(GOLDEN))
-    server = TensorFlowServingGrpc(
-        parse_address(address), listed_as or version.name, label=None, version=version.version, timeout_s=_TIMEOUT_S
-    )
-    with contextlib.closing(server):
+    with contextlib.ExitStack() as stack:
+        only_golden = store.directory(version.name, version.version, lambda path: path.endswith(GOLDEN_FILE))
+        published = stack.enter_context(only_golden)
+        manifest = _registered_manifest(published, version)
+        golden = load_golden(published / published_path(GOLDEN))
+        server = TensorFlowServingGrpc(
+            parse_address(address), listed_as or version.name, label=None, version=version.version, timeout_s=_TIMEOUT_S
+        )
+        stack.enter_context(contextlib.closing(server))
         server.predict_tensors("serving_default", {"input": golden.pixels[:1].astype("float32")})
         variant = server.variant if server.variant in manifest.variants else REFERENCE_VARIANT
         if variant != REFERENCE_VARIANT:
@@ -108,15 +124,33 @@ def ask_golden(address: str, version: ModelVersion, base: Path, listed_as: str |
     return report
 
 
+def _registered_manifest(published: Path, version: ModelVersion) -> Manifest:
+    """The manifest in a directory with a version's golden requests; IntegrityError unless all are as registered."""
+    file = published / published_path(MANIFEST)
+    manifest = read_manifest(file)
+    sealed = {file: registered_digest(version)} | {
+        published / published_path(path): entry.sha256
+        for path, entry in manifest.files.items()
+        if path.endswith(GOLDEN_FILE)
+    }
+    for each, expected in sealed.items():
+        if (digest := sha256_file(each)) != expected:
+            raise IntegrityError(
+                f"{version.name} version {version.version}: published file {each.name} has sha256 {digest}; expected "
+                f"{expected}, as it was registered. Move the version away and publish it again."
+            )
+    return manifest
+
+
 @contextlib.contextmanager
-def _alone(version: ModelVersion, base: Path, log: Path) -> Iterator[str]:
-    """The gRPC address of an embedded server that has the version and nothing else."""
+def _alone(version: ModelVersion, directory: Path, log: Path) -> Iterator[str]:
+    """The gRPC address of an embedded server that has the version in `directory` and nothing else."""
     from serving.targets import ServeSpec
     from serving.targets.process import start
 
     rest, grpc = free_ports()
     with tempfile.TemporaryDirectory(prefix="slipway-verify-") as scratch:
-        config = labels_config(None, version.name, str(base / version.name), Wanted(version.version))
+        config = labels_config(None, version.name, str(directory.parent), Wanted(version.version))
         assert config is not None
         Path(scratch, LABELS_CONFIG).write_bytes(config)
         spec = ServeSpec(name=version.name, base=Path(scratch), rest_port=rest, grpc_port=grpc)

@@ -18,8 +18,8 @@ from registry.entities import (
     to_registered_model,
 )
 from registry.mlflow_calls import process_wide, quietly
-from registry.mlflow_errors import without_credentials
 from registry.runs import LISTED, Runs, listing, parent_of
+from slipway.credentials import without_credentials
 from slipway.errors import InputError, NotFoundError
 from slipway.names import check_alias, check_model_name, check_version
 

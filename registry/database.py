@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
-from registry.mlflow_errors import without_credentials
+from slipway.credentials import without_credentials
 from slipway.errors import InputError, UnavailableError
 from slipway.files import sha256_bytes
 
@@ -152,7 +152,7 @@ def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
         return create_engine(parsed, connect_args=waits[parsed.get_backend_name()])
-    except (ArgumentError, KeyError) as exc:
+    except (ArgumentError, KeyError, ValueError) as exc:  # ValueError: a port that is no number
         raise InputError(
             f"{DATABASE_VARIABLE}: expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE. Correct it."
         ) from exc

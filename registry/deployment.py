@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from registry.client import Registry
-from registry.mlflow_errors import without_credentials
+from slipway.credentials import without_credentials
 
 DEPLOY = "slipway.deploy"
 DEPLOY_REASON = "slipway.deploy_reason"

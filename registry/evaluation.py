@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -113,7 +114,15 @@ def load_evaluation(registry: Registry, run_id: str, split_digest: str | None = 
         return None
     try:
         evaluation = _parse(text, predictions)
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        zipfile.BadZipFile,
+    ) as exc:
         raise IntegrityError(
             f"run {run_id}: {folder} is not a {FORMAT} document ({type(exc).__name__}: {exc}). Evaluate the run again."
         ) from exc

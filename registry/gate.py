@@ -19,14 +19,23 @@ _ROUNDING = 1e-9  # relative; so that 0.85 - 0.70 is not more than 0.15
 
 
 @dataclass(frozen=True)
+class SignatureCheck:
+    """What became of a version's signature: the trusted key that made it, or else why it does not count."""
+
+    key_id: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """A version as the gate sees it. None stands for a number that nobody measured, and refuses."""
+    """A version as the gate sees it. None stands for what nobody measured, and refuses."""
 
     name: str
     version: int
     evaluation: Evaluation | None
     parity: float | None  # largest |difference| of the servable's outputs to the trained network's
     size_bytes: int | None
+    signature: SignatureCheck | None = None  # asked for where the policy requires one
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,7 @@ def gate(candidate: Candidate, champion: Candidate | None, policy: Policy) -> Ga
         *_against_champion(candidate.evaluation, champion, policy),
         _parity(candidate.parity, policy),
         _size(candidate.size_bytes, policy),
+        *([_signature(candidate.signature)] if policy.require_signature else []),
     ]
     return GateReport(candidate.name, candidate.version, None if champion is None else champion.version, tuple(rules))
 
@@ -152,6 +162,13 @@ def _parity(parity: float | None, policy: Policy) -> RuleResult:
 def _size(size_bytes: int | None, policy: Policy) -> RuleResult:
     size_mb = None if size_bytes is None else size_bytes / 1e6
     return _at_most("size, MB", size_mb, policy.maximum_size_mb)
+
+
+def _signature(found: SignatureCheck | None) -> RuleResult:
+    if found is None:
+        return _at_least("signature", None, 1, "nobody has verified it")
+    note = f"by key {found.key_id}" if found.key_id else found.problem
+    return _at_least("signature", 1 if found.key_id else 0, 1, note)
 
 
 def _against_champion(new: Evaluation | None, champion: Candidate | None, policy: Policy) -> list[RuleResult]:

@@ -18,6 +18,7 @@ from registry.ledger import Ledger, database_errors
 from slipway.errors import ConflictError, UnavailableError
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 1.0  # between two tries of one who waits, at most
+_PLACE_S = 5.0  # for which the first in line stays so after its last try
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ def lease(ledger: Ledger, key: str, seconds: float, wait_s: float = 0.0) -> Iter
     """Hold `key` for at most `seconds`; released at the end of the block.
 
     A lease is free when nobody holds it, when its time is up, or when its holder was a process of this machine that
-    is gone. Until it is free, this waits up to `wait_s`. Times are those of the holders' own clocks: give leases longer
-    than clocks of the machines differ.
+    is gone. Until it is free, this waits up to `wait_s`; whoever has begun to wait comes before those who ask later, so
+    that one who takes it again and again keeps nobody out. Times are those of the holders' own clocks: give leases
+    longer than clocks of the machines differ.
 
     Raises:
         ConflictError: somebody else holds it; it says who, where and since when.
@@ -75,35 +77,68 @@ def renewed_lease(ledger: Ledger, key: str, seconds: float, wait_s: float = 0.0)
 
 
 def _keep(held: Lease, seconds: float, done: threading.Event) -> None:
+    while not done.wait(seconds / 3):
+        with contextlib.suppress(UnavailableError):  # the next third may be better; `check` tells when time ran out
+            if not _renew(held, seconds):
+                return
+
+
+def _renew(held: Lease, seconds: float) -> bool:
+    """Whether it was still ours, and is for `seconds` from now."""
     from sqlalchemy import update
 
     from registry.database import LEASE
 
     ours = (LEASE.c.key == held.key) & (LEASE.c.token == held.token)
-    while not done.wait(seconds / 3):
-        with (
-            contextlib.suppress(UnavailableError),  # the next third may be better; `check` tells when time ran out
-            database_errors(held.ledger.engine),
-            held.ledger.engine.begin() as connection,
-        ):
-            values = {"expires_s": held.ledger.clock() + seconds}
-            if connection.execute(update(LEASE).where(ours).values(values)).rowcount == 0:
-                return  # another has it
+    values = {"expires_s": held.ledger.clock() + seconds}
+    with database_errors(held.ledger.engine), held.ledger.engine.begin() as connection:
+        return connection.execute(update(LEASE).where(ours).values(values)).rowcount == 1
 
 
 def _acquire_within(ledger: Ledger, key: str, seconds: float, wait_s: float) -> Lease:
     deadline = time.monotonic() + wait_s
     longest_s = _FIRST_PAUSE_S
-    while True:
-        try:
-            return _acquire(ledger, key, seconds)
-        except ConflictError:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise
+    place: Lease | None = None
+    try:
+        while True:
+            try:
+                if place is None:
+                    _check_nobody_waits(ledger, key)
+                return _acquire(ledger, key, seconds)
+            except ConflictError:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise
+                place = _first_in_line(ledger, key, place)
             # Uneven pauses: waiters that met once do not meet at every try.
             time.sleep(min(left_s, random.uniform(longest_s / 2, longest_s)))
             longest_s = min(longest_s * 1.5, _LAST_PAUSE_S)
+    finally:
+        if place is not None:
+            _release(place)
+
+
+def _first_in_line(ledger: Ledger, key: str, place: Lease | None) -> Lease | None:
+    """The place before everybody else who wants `key`, which is a lease itself; None if another has it."""
+    if place is not None and _renew(place, _PLACE_S):
+        return place
+    with contextlib.suppress(ConflictError):
+        return _acquire(ledger, _place_key(key), _PLACE_S)
+    return None
+
+
+def _check_nobody_waits(ledger: Ledger, key: str) -> None:
+    now = ledger.clock()
+    row = _read(ledger, _place_key(key))
+    if row is not None and row.expires_s > now and not _is_gone(row):
+        raise ConflictError(
+            f"lease {key!r}: {row.holder} on {row.host}, process {row.pid}, waits for it and is next. "
+            "Repeat the command in a moment."
+        )
+
+
+def _place_key(key: str) -> str:
+    return f"{key} next"
 
 
 def actor() -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from registry.mlflow_errors import without_credentials
+from slipway.credentials import without_credentials
 from slipway.errors import IntegrityError, UnavailableError
 from slipway.files import sha256_bytes
 

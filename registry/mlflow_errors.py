@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from slipway.credentials import without_credentials
 from slipway.errors import InputError, NotFoundError, SlipwayError, UnavailableError
 
 _PROBE_S = 5
 _REMEDY = "Start it, or set MLFLOW_TRACKING_URI to one that runs."
-_CREDENTIALS = re.compile(r"(\w+://)[^\s'\"]*@|(\b(?:ssl)?password=)[^&\s'\"]+")
 _DENIED = re.compile(r"failed with error code (401|403)\b")
 _LOGIN = {
     "401": "the server refuses the login, or there is none. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
@@ -39,11 +39,6 @@ _BY_CODE: dict[str, type[SlipwayError]] = {
     "REQUEST_LIMIT_EXCEEDED": UnavailableError,
     "ENDPOINT_NOT_FOUND": InputError,
 }
-
-
-def without_credentials(text: str) -> str:
-    """`text` on one line, with `user:password@` removed from every address in it."""
-    return " ".join(_CREDENTIALS.sub(r"\1\2", text).split())
 
 
 def check_reachable(tracking_uri: str) -> None:

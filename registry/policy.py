@@ -1,7 +1,8 @@
 """What a candidate must show before it may be champion."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
+from typing import Any
 
 from slipway.errors import InputError
 
@@ -29,6 +30,7 @@ class Policy:
         recall_minimum_support: classes with fewer images than this are judged together, as one group.
         maximum_parity: largest absolute difference between the servable's and the trained network's outputs.
         maximum_size_mb: the servable's size, in millions of bytes.
+        require_signature: only versions that a trusted key has signed may be champion, published, or gone back to.
     """
 
     minimum_accuracy: float = 0.80
@@ -38,17 +40,22 @@ class Policy:
     recall_minimum_support: int = 10
     maximum_parity: float = 1e-5
     maximum_size_mb: float = 2048.0
+    require_signature: bool = False
 
     def __post_init__(self) -> None:
-        problems = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            low, high = _RANGES[field.name]
-            whole = field.type is int
-            number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-            if not (number and low <= value <= high):
-                kind = "whole number" if whole else "number"
-                limits = f"from {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-                problems.append(f"{field.name} is {value!r}; expected a {kind} {limits}")
+        problems = [problem for field in fields(self) if (problem := _problem(field, getattr(self, field.name)))]
         if problems:
             raise InputError(f"gate policy: {'; '.join(problems)}. Edit the policy.")
+
+
+def _problem(field: Field[Any], value: object) -> str:
+    """What is wrong with the value of a field; "" if nothing is."""
+    if field.type is bool:
+        return "" if isinstance(value, bool) else f"{field.name} is {value!r}; expected true or false"
+    low, high = _RANGES[field.name]
+    whole = field.type is int
+    if isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and low <= value <= high:
+        return ""
+    kind = "whole number" if whole else "number"
+    limits = f"from {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+    return f"{field.name} is {value!r}; expected a {kind} {limits}"

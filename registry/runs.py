@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from registry.mlflow_calls import few_retries
-from registry.mlflow_errors import check_reachable, mlflow_errors, without_credentials
+from registry.mlflow_errors import check_reachable, mlflow_errors
+from slipway.credentials import without_credentials
 from slipway.errors import NotFoundError
 
 LISTED = 10  # how many names an error lists

@@ -8,7 +8,7 @@ loaded, so it is told the champion alone, and loads candidates as a model of the
 Both are made from the content that is there, whose other models are kept; pass them to `Store.update_file`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,7 +17,7 @@ from google.protobuf import text_format
 
 from serving.wire.model_server_config_pb2 import ModelConfig, ModelServerConfig
 from slipway.errors import InputError
-from slipway.names import check_model_name, check_version
+from slipway.names import check_model_name, check_version, is_model_name
 
 MODELS_CONFIG = "models.config"
 LABELS_CONFIG = "labels.config"
@@ -107,6 +107,74 @@ def listed(present: bytes | None, file: str, name: str) -> Listed:
         candidates=_versions(candidates),
         base_paths=frozenset(entry.base_path for entry in entries.values()),
     )
+
+
+def narrowed(content: bytes, file: str, keep: Callable[[str], bool]) -> bytes:
+    """The content of `file` with the models alone whose directories' names `keep` takes; InputError if it is none."""
+    config = _parsed(content, file)
+    for entry in list(config.model_config_list.config):
+        if not keep(_directory(entry)):
+            config.model_config_list.config.remove(entry)
+    return text_format.MessageToString(config).encode()
+
+
+def joined(content: bytes, others: bytes, file: str) -> bytes:
+    """The models of both; InputError if one of them is no model config list."""
+    config = _parsed(others, file)
+    config.MergeFrom(_parsed(content, file))
+    return text_format.MessageToString(config).encode()
+
+
+def rebased(content: bytes, file: str, before: str, after: str) -> bytes:
+    """The content of `file` with model base paths below `after` that were below `before`.
+
+    InputError if it is no model config list, or if a model lies elsewhere.
+    """
+    config = _parsed(content, file)
+    for entry in config.model_config_list.config:
+        inside = entry.base_path.removeprefix(before.rstrip("/") + "/")
+        # Anything but a name would have servers read another directory of this machine.
+        if inside == entry.base_path or not is_model_name(inside):
+            raise InputError(
+                f"{file}: model {entry.name!r:.120} has base_path {entry.base_path!r:.120}; expected that of a model "
+                f"directly below {before}. Mirror the base path that it was written for."
+            )
+        entry.base_path = f"{after.rstrip('/')}/{inside}"
+    return text_format.MessageToString(config).encode()
+
+
+def all_listed(content: bytes | None, file: str) -> set[tuple[str, int]]:
+    """Every version that the content of `file` lists, with the model whose directory it lies in."""
+    return {
+        (_directory(entry), number)
+        for entry in _read(content or b"", file).model_config_list.config
+        for number in _versions(entry)
+    }
+
+
+def _directory(entry: ModelConfig) -> str:
+    """The name of the directory that a model's versions lie in."""
+    return entry.base_path.rstrip("/").rpartition("/")[2]
+
+
+def all_held(content: bytes | None, file: str, name: str, published: Collection[int]) -> frozenset[int]:
+    """The versions, of those `published` in the directory of `name`, that a server with that file loads.
+
+    Whatever policy an entry has, and as which model it lists them.
+    """
+    held: set[int] = set()
+    for entry in _read(content or b"", file).model_config_list.config:
+        if _directory(entry) != name:
+            continue
+        policy = entry.model_version_policy
+        match policy.WhichOneof("policy_choice"):
+            case "specific":
+                held |= _versions(entry)
+            case "all":
+                held.update(published)
+            case _:
+                held.update(sorted(published)[-max(1, policy.latest.num_versions) :])
+    return frozenset(held)
 
 
 def live_version(present: bytes | None, name: str) -> int | None:

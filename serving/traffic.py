@@ -139,6 +139,7 @@ def _members(value: Any, place: str, known: tuple[str, ...]) -> dict[str, Any]:
 
 def _share(shares: Mapping[str, Any], name: str, place: str) -> float:
     share = shares.get(name, 0)
-    if isinstance(share, bool) or not isinstance(share, int | float):
+    # A number of hundreds of digits is no float.
+    if isinstance(share, bool) or not isinstance(share, int | float) or not -1e9 < share < 1e9:
         raise InputError(f"{place}.{name} is {share!r:.80}; expected a share of 0 to 100 percent. {_REMEDY}")
     return float(share)

@@ -6,4 +6,4 @@ settings.register_profile("slipway", deadline=None)
 settings.load_profile("slipway")
 
 # PostgreSQL, MLflow's server and a browser, for whoever names them: made at the first use.
-pytest_plugins = ("tests.tracking_server.fixtures",)
+pytest_plugins = ("tests.s3_server", "tests.tracking_server.fixtures")

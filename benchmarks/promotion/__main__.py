@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.figures import median_and_span
 from benchmarks.machine import load, machine
 from benchmarks.promotion.parts import Parts, measure_parts
 from benchmarks.promotion.registered import Registered
@@ -85,11 +86,7 @@ def table(rounds: Sequence[Round]) -> list[tuple[str, str, str]]:
         ("**click to first answer**", lambda each: each.taken_s),
         ("**of the limit**", lambda each: each.share),
     ]
-    return [(what, *_median_and_span([value(each) for each in rounds])) for what, value in columns]
-
-
-def _median_and_span(values: Sequence[float]) -> tuple[str, str]:
-    return f"{statistics.median(values):.2f}", f"{min(values):.2f} to {max(values):.2f}"
+    return [(what, *median_and_span([value(each) for each in rounds])) for what, value in columns]
 
 
 def measure(world: Registered, rounds: int, interval_s: float) -> tuple[Round, ...]:

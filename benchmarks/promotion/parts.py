@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.promotion.registered import Registered, hash_all
 from benchmarks.serving.network import NAME
 from pipeline.verify import verify_at
+from serving.stores import open_store
 
 _LOAD = """
 import json, sys, time
@@ -47,7 +48,7 @@ def measure_parts(world: Registered, version: int, address: str) -> Parts:
     size_bytes = hash_all(copy)
     hashed = time.perf_counter()
     shutil.rmtree(copy)
-    asked = verify_at(address, world.registry.version(NAME, version), world.base)
+    asked = verify_at(address, world.registry.version(NAME, version), open_store(str(world.base)))
     return Parts(size_bytes, copied - began, hashed - copied, _load_s(world.base / NAME / str(version)), asked.took_s)
 
 

@@ -16,9 +16,12 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "bentoml": ("bentoml==1.4.39", *_INSIDE),
     "ray": ("ray[serve]==2.60.0", *_INSIDE),
     "litserve": ("litserve==0.2.19", *_INSIDE),
+    "aws": ("awscli==1.46.3",),
 }
 _MARK = "installed"
-_SHOWN = re.compile(r"^(mlserver|mlserver-mlflow|mlflow|kserve|bentoml|ray|litserve|tensorflow-cpu|keras|openvino)==")
+_SHOWN = re.compile(
+    r"^(mlserver|mlserver-mlflow|mlflow|awscli|kserve|bentoml|ray|litserve|tensorflow-cpu|keras|openvino)=="
+)
 _LAST_LINES = 15
 
 

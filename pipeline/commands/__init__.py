@@ -8,6 +8,7 @@ import click
 
 from pipeline.config import Config, load_config, with_overrides
 from pipeline.options import is_switch, option, overrides
+from pipeline.s3_endpoint import reaching_s3
 from slipway.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ class Command(click.Command):
 
 
 def config_from(file: str | None, values: dict[str, Any]) -> Config:
-    return load_config(file, overrides(values))
+    config = reaching_s3(load_config(file, overrides(values)))
+    if "trusted_keys" in values and config.gate.require_signature:
+        from pipeline.signing.trust import trusted_keys
+
+        trusted_keys(config)  # or hours of training would end in saying that they cannot be read
+    return config
 
 
 def config_of_model(model: str | None, file: str | None, values: dict[str, Any]) -> Config:
@@ -48,22 +54,23 @@ def config_of_model(model: str | None, file: str | None, values: dict[str, Any])
 
 def config_of_run(run_id: str, file: str | None, values: dict[str, Any]) -> Config:
     """A step after training takes the run's own configuration, unless a file is named; options stand above both."""
-    from pipeline.run_inputs import run_config
+    from pipeline.run_inputs import resumed_config
     from pipeline.tracking import open_run
 
     if file:
         return config_from(file, values)
-    return with_overrides(run_config(open_run(run_id)), overrides(values))
+    began = resumed_config(open_run(run_id), config_from(None, values))
+    return reaching_s3(with_overrides(began, overrides(values)))
 
 
 def with_policy_of_run(config: Config, version: "ModelVersion", file: str | None, values: dict[str, Any]) -> Config:
     """The gate judges a version by the policy that its run was started with, unless a file is named."""
-    from pipeline.run_inputs import CONFIG_ARTIFACT, run_config
+    from pipeline.run_inputs import CONFIG_ARTIFACT, resumed_config
     from pipeline.tracking import open_run
 
     if file or not version.run_id or CONFIG_ARTIFACT not in (run := open_run(version.run_id)).artifacts(""):
         return config
-    gate = with_overrides(run_config(run), overrides(values)).gate
+    gate = with_overrides(resumed_config(run, config), overrides(values)).gate
     return dataclasses.replace(config, gate=gate)
 
 

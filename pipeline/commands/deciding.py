@@ -25,7 +25,9 @@ RUN = option("--run-id", "Run that the step before this one printed.")
 
 
 @click.command("main", cls=Command)
-@config_options("name", "experiment", "base", "workdir", "data", "train", "optimize", "gate", "reconcile.servers")
+@config_options(
+    *("name", "experiment", "base", "workdir", "data", "train", "optimize", "gate", "signing", "reconcile.servers")
+)
 @option("--resume", "Run of a stopped training to go on with.")
 def main_(config: str | None, resume: str | None, **values: Any) -> None:
     """Every step: from images to a version that is live and has answered."""
@@ -80,7 +82,7 @@ def optimize(run_id: str | None, config: str | None, **values: Any) -> None:
 
 @click.command(cls=Command)
 @RUN
-@config_options("name", "experiment", "workdir", "data")
+@config_options("name", "experiment", "workdir", "data", "signing")
 def register(run_id: str | None, config: str | None, **values: Any) -> None:
     """Seal a run's network as a servable and register it as a model version."""
     from pipeline import lifecycle, summary

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from pipeline.commands import JSON, Command, config_from
 from pipeline.options import config_options, option
 from slipway.errors import InputError
+from slipway.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 @option("--target", "mlflow: with --watch, serve by `mlflow models serve`, started anew for each version.")
 @option("--host", "Address that the target mlflow listens on.  [default: 127.0.0.1]")
 @option("--rest-port", "Port of the target mlflow.  [default: 8501]", int)
+@option("--insecure", "Have the target mlflow listen for other machines, although nothing asks who they are.", bool)
 @config_options("name", "base", "workdir", "reconcile")
 @JSON
 def reconcile(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -39,6 +42,7 @@ def reconcile(  # noqa: PLR0913, PLR0917 - one parameter an option
     target: str | None,
     host: str | None,
     rest_port: int | None,
+    insecure: bool | None,
     config: str | None,
     json: bool | None,
     **values: Any,
@@ -55,14 +59,16 @@ def reconcile(  # noqa: PLR0913, PLR0917 - one parameter an option
         )
     resolved = config_from(config, values)
     webhooks = _webhooks(webhook_port, webhook_host, webhook_url)
-    scoring = _scoring(resolved, target, host, rest_port)
+    scoring = _scoring(resolved, target, _Listen(host, rest_port, insecure=bool(insecure)))
     if not watch and (webhooks or scoring):
         raise InputError("--webhook-port and --target are for --watch; expected it with them. Pass --watch.")
     if watch:
         from pipeline.reconcile.watching import WatchOptions, watch_registry
 
         options = WatchOptions(webhooks, scoring)
-        watch_registry(resolved, options, threading.Event())
+        stop = threading.Event()
+        with stopped_by_signals(stop, interrupt=True):
+            watch_registry(resolved, options, stop)
         return
     with open_world(resolved) as world:
         if dry_run:
@@ -83,16 +89,32 @@ def _webhooks(port: int | None, host: str | None, url: str | None) -> "WebhookAd
     return WebhookAddress(host or "127.0.0.1", port, url or "")
 
 
-def _scoring(config: "Config", target: str | None, host: str | None, port: int | None) -> "ScoringAddress | None":
+@dataclass(frozen=True)
+class _Listen:
+    """What was given of where the target listens."""
+
+    host: str | None
+    port: int | None
+    insecure: bool
+
+
+def _scoring(config: "Config", target: str | None, listen: _Listen) -> "ScoringAddress | None":
+    from pipeline.doors import check_open
     from pipeline.reconcile.scoring_server import ScoringAddress
+    from pipeline.signing.trust import check_runs_signed_bytes_only
 
     if target is None:
-        if host or port is not None:
-            raise InputError("--host and --rest-port are for --target mlflow; other servers run by themselves.")
+        if listen.host or listen.port is not None or listen.insecure:
+            raise InputError(
+                "--host, --rest-port and --insecure are for --target mlflow; other servers run by themselves."
+            )
         return None
     if target != "mlflow":
         raise InputError(
             f"--target {target!r}: expected mlflow. Servers that follow the base path by themselves go to --servers."
         )
+    check_runs_signed_bytes_only(config)
+    host = listen.host or "127.0.0.1"
+    check_open(target, host, insecure=listen.insecure)
     log = Path(config.workdir).absolute() / "mlflow-serve.log"
-    return ScoringAddress(config.name, host or "127.0.0.1", 8501 if port is None else port, log)
+    return ScoringAddress(config.name, host, 8501 if listen.port is None else listen.port, log)

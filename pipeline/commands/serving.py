@@ -25,6 +25,7 @@ def export(
     """Publish a version's verified servable to the base path; changes nothing about what is live."""
     from pipeline import lifecycle
     from pipeline.hand_out import hand_out
+    from pipeline.signing.trust import verified_signature
     from registry.client import Registry
 
     resolved = config_from(config, values)
@@ -32,6 +33,7 @@ def export(
         raise InputError("expected --variant and --to together, or neither. Pass --variant litert-fp32 --to FILE.")
     chosen = chosen_version(resolved, version, alias)
     if variant and to:
+        verified_signature(resolved, chosen)
         handout = hand_out(Registry(), chosen, variant, Path(to))
         click.echo(f"{handout.model}  {handout.size_bytes / 1e6:.1f} MB\n{handout.labels}")
         return
@@ -48,6 +50,10 @@ def export(
 @option("--host", "Address to listen on.  [default: 127.0.0.1]")
 @option("--rest-port", "REST port.  [default: 8501]", int)
 @option("--grpc-port", "gRPC port.  [default: 8500]", int)
+@option("--access-tokens", "File of tokens, of which clients must have one; as `slipway tokens` writes it.")
+@option("--ssl-config", "SSLConfig, as text: REST and gRPC over TLS.")
+@option("--access-log", "File that gets a line of JSON for each request; - is standard output.")
+@option("--insecure", "Listen for other machines although nothing asks who they are.", bool)
 @option("--ui", "Start the MLflow UI beside it, on port 5000.", bool)
 @option("--reconcile", "Follow what is promoted in MLflow: `slipway reconcile --watch` beside it.", bool)
 @config_options("name", "base", "workdir", "reconcile")
@@ -62,14 +68,17 @@ def serve(
 ) -> None:
     """Serve the champion until stopped; a promotion or rollback switches it while it runs."""
     from pipeline import serve as serving_step
+    from pipeline.doors import Doors
 
     runtime, follow = values.pop("runtime"), values.pop("reconcile")
-    resolved, target = config_from(config, values), target or "embedded"
-    ports = serving_step.Listen(
-        host or "127.0.0.1", 8501 if rest_port is None else rest_port, 8500 if grpc_port is None else grpc_port
+    doors = Doors(
+        values.pop("access_tokens"), values.pop("ssl_config"), values.pop("access_log"), bool(values.pop("insecure"))
     )
+    resolved, target = config_from(config, values), target or "embedded"
+    rest, grpc = 8501 if rest_port is None else rest_port, 8500 if grpc_port is None else grpc_port
+    listen = serving_step.Listen(host or "127.0.0.1", rest, grpc, doors)
     with serving_step.mlflow_ui() if ui else contextlib.nullcontext():
-        sys.exit(serving_step.serve(resolved, target, ports, runtime, reconcile=bool(follow)))
+        sys.exit(serving_step.serve(resolved, target, listen, runtime, reconcile=bool(follow)))
 
 
 @click.command(cls=Command)

@@ -11,7 +11,8 @@ class DataConfig:
     """Where the images are, which to refuse, and how to split them. Raises InputError for a value out of range.
 
     source: "digits" (scikit-learn's 1,797 handwritten digits), a folder with a subfolder per class, or a CSV file with
-        the columns path, label and, if it splits the images itself, split (train, validation, test).
+        the columns path, label and, if it splits the images itself, split (train, validation, test); either may be in
+        S3: s3://BUCKET/FOLDER, s3://BUCKET/FILE.csv.
     skip_bad_images: go on without the images that cannot be used, instead of stopping.
     validation_fraction, test_fraction: of each class's images, each above 0, together below 1.
     split_seed: another seed, another split.

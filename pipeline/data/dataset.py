@@ -30,7 +30,7 @@ class Record:
 class Dataset:
     """Validated images, each in one split, sorted by path.
 
-    source, place: as the user gave it, and the folder or the CSV file that it stands for.
+    source, place: as the user gave it, and the folder, the CSV file or the address that it stands for, wherever from.
     labels: class names, sorted; a record's `class_id` counts in them.
     digest: hex SHA-256 over every image's path, content and label, whatever the split.
     rotated: images that carry an EXIF rotation, which the decoder ignores.
@@ -39,7 +39,7 @@ class Dataset:
     """
 
     source: str
-    place: Path
+    place: str
     labels: tuple[str, ...]
     train: tuple[Record, ...]
     validation: tuple[Record, ...]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.data.problems import Problem
+from slipway.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,26 @@ class Candidate:
 class Listing:
     """A source's images in no particular order, every class that it names (an empty one too), and its faults.
 
-    place: the folder or the CSV file itself.
+    place: the folder, the CSV file itself, or their address.
     """
 
-    place: Path
+    place: str
     candidates: list[Candidate] = field(default_factory=list)
     labels: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
+
+
+def is_in_s3(source: str) -> bool:
+    """Whether a source is an address in S3."""
+    return source.startswith("s3://")
+
+
+def no_source(source: str, fault: str) -> InputError:
+    """The refusal of a source that names no images."""
+    return InputError(
+        f"data.source: {source!r} {fault}; expected 'digits', a folder with a subfolder per class, or a CSV file with "
+        "the columns path,label, here or in S3 (s3://BUCKET/PREFIX). Edit it or pass --data."
+    )
 
 
 def shown(path: str) -> str:

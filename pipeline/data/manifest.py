@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pipeline.data.listing import Candidate, Listing, shown
@@ -14,21 +15,34 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def list_manifest(manifest: Path) -> Listing:
-    """List a manifest's rows. Raises InputError if it cannot be read as a table with the columns path and label."""
-    table = _read(manifest)
-    listing = Listing(manifest)
+Find = Callable[[str], Path | None]
+"""Where the image is that a row names by its path; None if a manifest of that place may not name it."""
+
+
+def list_manifest(manifest: Path, place: str = "", find: Find | None = None) -> Listing:
+    """List a manifest's rows. Raises InputError if it cannot be read as a table with the columns path and label.
+
+    place, find: where it was fetched from, and how images are found there; without them, it lies where it is.
+    """
+    place = place or str(manifest)
+    find = find or (lambda path: Path(os.path.normpath(manifest.parent / path)))
+    table = _read(manifest, place)
+    listing = Listing(place)
     first_line: dict[Path, int] = {}
     splits = table["split"] if "split" in table else [None] * len(table)
     for line, path, label, split in zip(table.index + 2, table["path"], table["label"], splits, strict=True):
-        place = f"{manifest.name}:{line}"
+        row = f"{PurePosixPath(place).name}:{line}"
         if fault := _fault(path, label, split):
-            listing.problems.append(Problem(place, fault))
+            listing.problems.append(Problem(row, fault))
             continue
-        file = Path(os.path.normpath(manifest.parent / path))
+        file = find(path)
+        if file is None:
+            fault = f"names {shown(path)}, outside the bucket; expected a path relative to the manifest. Edit the row."
+            listing.problems.append(Problem(row, fault))
+            continue
         if file in first_line:
             fault = f"names {shown(path)} again, after line {first_line[file]}; expected each image once. Remove a row."
-            listing.problems.append(Problem(place, fault))
+            listing.problems.append(Problem(row, fault))
             continue
         first_line[file] = line
         listing.labels.add(label)
@@ -48,7 +62,7 @@ def _fault(path: str, label: str, split: str | None) -> str | None:
     return None
 
 
-def _read(manifest: Path) -> "pd.DataFrame":
+def _read(manifest: Path, place: str) -> "pd.DataFrame":
     """The table's cells as text; the index counts from the line after the header; empty lines are left out."""
     import pandas as pd
 
@@ -66,11 +80,11 @@ def _read(manifest: Path) -> "pd.DataFrame":
             ).fillna("")
     except (OSError, ValueError, pd.errors.ParserWarning) as error:
         fault = str(error).strip().replace("\n", " ")
-        raise InputError(f"{manifest}: {fault}; {expected}. Mend it.") from error
+        raise InputError(f"{place}: {fault}; {expected}. Mend it.") from error
     table.columns = table.columns.str.strip()
     if missing := {"path", "label"} - set(table.columns):
         raise InputError(
-            f"{manifest}: has columns {','.join(table.columns)}, without {' and '.join(sorted(missing))}; {expected}. "
+            f"{place}: has columns {','.join(table.columns)}, without {' and '.join(sorted(missing))}; {expected}. "
             "Edit its first line."
         )
     return table[(table != "").any(axis=1)]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pipeline.data.digits import write_digits
 from pipeline.data.folder import list_folder
-from pipeline.data.listing import Listing
+from pipeline.data.listing import Listing, is_in_s3, no_source
 from pipeline.data.manifest import list_manifest
-from slipway.errors import InputError
+from pipeline.data.s3 import list_s3
 
 _EMBEDDED: dict[str, Callable[[Path], Path]] = {"digits": write_digits}
 """Name -> a function that writes the images below a working directory, a folder per class, and returns that folder."""
@@ -16,7 +16,12 @@ _BY_SUFFIX: dict[str, Callable[[Path], Listing]] = {".csv": list_manifest}
 
 
 def list_source(source: str, workdir: Path) -> Listing:
-    """List the images of `source`: a row above, or a folder. Raises InputError if it is neither."""
+    """List the images of `source`: a row above, a folder, or either in S3. Raises InputError if it is none of these.
+
+    What is embedded, or in S3, is written below `workdir` first, unless it is there already.
+    """
+    if is_in_s3(source):
+        return list_s3(source, workdir.absolute())
     if source in _EMBEDDED:
         return list_folder(_EMBEDDED[source](workdir.absolute()))
     path = Path(source).expanduser().absolute()
@@ -25,7 +30,4 @@ def list_source(source: str, workdir: Path) -> Listing:
     if path.is_file() and path.suffix.lower() in _BY_SUFFIX:
         return _BY_SUFFIX[path.suffix.lower()](path)
     fault = "is neither a folder nor a CSV file" if path.exists() else "does not exist"
-    raise InputError(
-        f"data.source: {source!r} {fault}; expected 'digits', a folder with a subfolder per class, or a CSV file with "
-        "the columns path,label. Edit it or pass --data."
-    )
+    raise no_source(source, fault)

@@ -26,6 +26,7 @@ Target URI
 Configuration, as -C NAME=VALUE of create, update and run-local, or SLIPWAY_DEPLOYMENTS_NAME in the environment
   config           a configuration file (YAML); what follows stands above it
   base             the model base path that the servers read  [default: serving_base]
+  s3_endpoint      S3 server's address, for a base path in S3 elsewhere than at Amazon
   servers          their gRPC addresses, with commas between  [default: grpc://127.0.0.1:8500]
   load_timeout_s   seconds that a server may take to load a version  [default: 300]
   reason           why, for the ledger (create, update, delete)

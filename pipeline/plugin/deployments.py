@@ -25,7 +25,7 @@ from registry.gate import GateReport, report_from_dict
 from registry.ledger import CHAMPION
 from registry.promote import record_retired
 from serving.model_config import STABLE
-from slipway.errors import InputError, NotFoundError, UnavailableError
+from slipway.errors import InputError, IntegrityError, NotFoundError, UnavailableError
 from slipway.names import check_model_name
 
 FLAVOR = "slipway"
@@ -143,7 +143,12 @@ def _gate_report(world: World, version: ModelVersion) -> GateReport:
         text = world.registry.read_artifact(version.run_id, f"gate/{name}-{number}.json")
     except NotFoundError as error:
         raise InputError(f"{name} version {number}: the gate has not judged it. {again}") from error
-    report = report_from_dict(json.loads(text))
+    try:
+        report = report_from_dict(json.loads(text))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise IntegrityError(
+            f"{name} version {number}: its gate report is none ({type(error).__name__}: {error}). {again}"
+        ) from error
     champion = world.registry.aliases(name).get(CHAMPION)
     if report.against != champion:
         raise InputError(

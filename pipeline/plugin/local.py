@@ -9,6 +9,7 @@ from pipeline.plugin.model_uri import resolve
 from pipeline.plugin.settings import Settings
 from pipeline.progress import report
 from pipeline.publication import registered_digest
+from pipeline.signing.trust import verified_signature
 from registry.client import Registry
 from serving.model_config import LABELS_CONFIG, Wanted, labels_config
 from serving.stores import Bundle, open_store
@@ -23,6 +24,7 @@ def serve_alone(settings: Settings, name: str, uri: str) -> None:
     version = resolve(registry, uri)
     with tempfile.TemporaryDirectory(prefix="slipway-local-") as scratch:
         base = Path(scratch)
+        verified_signature(settings.config, version)
         bundle = Bundle(registered_digest(version), lambda into: registry.download(version, SERVABLE, into))
         open_store(scratch).publish(name, version.version, bundle)
         config = labels_config(None, name, str(base / name), Wanted(version.version))

@@ -45,7 +45,7 @@ def _parsed(content: bytes | None) -> dict[str, Record]:
         return {}
     try:
         return {name: Record(**fields) for name, fields in json.loads(content)["deployments"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{DEPLOYMENTS_FILE}: no record of deployments ({type(error).__name__}: {error}). Correct the file, or "
             "move it away; what is served stays."

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import Config, load_config
+from pipeline.s3_endpoint import reaching_s3
 from slipway.errors import InputError
 
 ENVIRONMENT = "SLIPWAY_DEPLOYMENTS_"
-_CONFIG_KEYS = {"base": "base", "servers": "reconcile.servers", "load_timeout_s": "reconcile.load_timeout_s"}
+_CONFIG_KEYS = {
+    "base": "base",
+    "s3_endpoint": "s3_endpoint",
+    "servers": "reconcile.servers",
+    "load_timeout_s": "reconcile.load_timeout_s",
+}
 _KEYS = ("config", *_CONFIG_KEYS, "reason", "force", "rest_port", "grpc_port", "runtime")
 _TARGET = "slipway"
 
@@ -45,7 +51,7 @@ def read_settings(target_uri: str, options: Mapping[str, Any]) -> Settings:
     if "load_timeout_s" in values:
         overrides["reconcile.load_timeout_s"] = _number("load_timeout_s", values["load_timeout_s"], float)
     return Settings(
-        config=load_config(values.get("config"), overrides),
+        config=reaching_s3(load_config(values.get("config"), overrides)),
         rest=rest,
         reason=str(values.get("reason", "")),
         force=_switch(values.get("force", False)),
@@ -60,7 +66,7 @@ def _addresses(target_uri: str) -> tuple[str | None, str]:
     target, _, rest = target_uri.partition(":")
     addresses = [word.strip() for word in rest.split(",") if word.strip()]
     http = [word for word in addresses if word.startswith(("http://", "https://"))]
-    grpc = [word for word in addresses if word.startswith("grpc://")]
+    grpc = [word for word in addresses if word.startswith(("grpc://", "grpcs://"))]
     if target != _TARGET or len(http) > 1 or len(http) + len(grpc) != len(addresses):
         raise InputError(
             f"target {target_uri!r}: expected slipway, slipway:grpc://HOST:8500 or slipway:http://HOST:8501. "

@@ -82,6 +82,11 @@ class Standalone:
 
     def _publish(self, version: ModelVersion) -> None:
         store, registry = self.world.store, self.world.registry
+        if self.world.config.gate.require_signature:
+            raise InputError(
+                f"deployment {self.name!r} of {version.name} version {version.version}: gate.require_signature is "
+                f"true, and a signature holds for the name {version.name} alone. Deploy it under that name."
+            )
 
         def fetch(into: Path) -> Path:
             return registry.download(version, SERVABLE, into)

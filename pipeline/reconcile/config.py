@@ -44,10 +44,10 @@ class ReconcileConfig:
                 f"reconcile.servers is {self.servers!r}; expected addresses or {NO_SERVERS!r}, not both. Edit it."
             )
         for address in self.addresses:
-            if not address.startswith("grpc://"):
+            if not address.startswith(("grpc://", "grpcs://")):
                 raise InputError(
-                    f"reconcile.servers: {address!r} is no gRPC address; expected grpc://HOST:PORT. "
-                    "Edit it or pass --servers."
+                    f"reconcile.servers: {address!r} is no gRPC address; expected grpc://HOST:PORT or "
+                    "grpcs://HOST:PORT. Edit it or pass --servers."
                 )
 
     @property

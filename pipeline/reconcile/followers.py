@@ -10,6 +10,7 @@ from pipeline.verify import verify_alone, verify_at
 from registry.client import ModelVersion
 from serving.client.server_status import RefusedConnectionError, ServerStatus, VersionState
 from serving.model_config import CANARY, STABLE, canary_name
+from serving.stores import Store
 from slipway.errors import UnavailableError
 
 _STATUS_S = 5.0
@@ -19,12 +20,12 @@ _NOBODY = "nothing listens there"
 
 @dataclass(frozen=True)
 class Place:
-    """Where versions lie, and where the output of a server goes that is started for one alone.
+    """The store that versions lie in, and where the output of a server goes that is started for one alone.
 
     picture: an image that a version is asked about besides its golden requests.
     """
 
-    base: Path
+    store: Store
     log: Path
     picture: Path | None = None
 
@@ -71,7 +72,7 @@ class Followers:
         there = [report for report in self.report(name) if _has(report, version.version)]
         if not there:
             self._say(f"no server has {name} version {version.version}: starting one to ask its golden requests")
-            return verify_alone(version, place.base, place.log, place.picture)
+            return verify_alone(version, place.store, place.log, place.picture)
         # All at once: a server that is not asked for a while asks itself.
         with ThreadPoolExecutor(len(there), "golden") as pool:
             asked = list(pool.map(lambda report: self._verify_at(report, version), there))
@@ -88,7 +89,7 @@ class Followers:
         listed_as = version.name if own is not None and own.is_available else canary_name(version.name)
         if state is not None and state.error:
             raise RefusedError(f"{report.address} has it with a fault: {state.error}")
-        return verify_at(report.address, version, self._place.base, listed_as, self._place.picture)
+        return verify_at(report.address, version, self._place.store, listed_as, self._place.picture)
 
     def await_live(self, version: ModelVersion, waiting: Waiting) -> None:
         """See Serving."""

@@ -33,7 +33,7 @@ class WatchOptions:
 
 
 def watch_registry(config: Config, options: WatchOptions, stop: threading.Event) -> None:
-    """Follow the registry until `stop` is set, or Ctrl-C or SIGTERM in the main thread.
+    """Follow the registry until `stop` is set, or a KeyboardInterrupt.
 
     What happens goes to standard error, a line each, with its time.
 
@@ -45,13 +45,13 @@ def watch_registry(config: Config, options: WatchOptions, stop: threading.Event)
     tracking_uri = mlflow.get_tracking_uri()
     bell = None
     if options.webhooks is not None:
-        bell = WebhookBell(options.webhooks, str(Path(config.base).absolute()), tracking_uri, wake, _say)
+        place = config.base if config.base_is_remote else str(Path(config.base).absolute())
+        bell = WebhookBell(options.webhooks, place, tracking_uri, wake, _say)
     turn = RegistryTurn(config, options.scoring, bell, tracking_uri)
-    with contextlib.closing(turn):
-        try:
-            watch(turn, config.reconcile.interval_s, wake, stop, _say)
-        except KeyboardInterrupt:  # a pass may be stopped anywhere: the next one finishes it
-            _say("stopped")
+    # A pass may be stopped anywhere: the next one finishes it.
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(turn):
+        watch(turn, config.reconcile.interval_s, wake, stop, _say)
+    _say("stopped")
 
 
 class RegistryTurn:

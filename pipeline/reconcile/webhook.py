@@ -14,7 +14,7 @@ from enum import Enum
 
 from slipway.errors import InputError
 
-SECRET_VARIABLE = "SLIPWAY_WEBHOOK_SECRET"  # noqa: S105 - its name
+SECRET_VARIABLE = "SLIPWAY_WEBHOOK_SECRET"  # noqa: S105 - its name # nosec B105
 WINDOW_S = 300.0  # how far a delivery's time may be from ours: what the Standard Webhooks convention recommends
 REMEMBERED = 10_000
 _SHORTEST_SECRET = 16

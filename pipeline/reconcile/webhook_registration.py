@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from registry.mlflow_calls import few_retries
-from registry.mlflow_errors import check_reachable, mlflow_errors, without_credentials
+from registry.mlflow_errors import check_reachable, mlflow_errors
+from slipway.credentials import without_credentials
 from slipway.errors import NotFoundError, SlipwayError, UnavailableError
 from slipway.files import sha256_bytes
 

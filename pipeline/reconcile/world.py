@@ -17,7 +17,6 @@ from registry.intent import Intent, Seen, intent_of, load_seen
 from registry.ledger import Ledger
 from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, Listed, listed
 from serving.stores import Store, open_store
-from serving.stores.local import local_path
 
 
 def _nothing() -> None:
@@ -45,7 +44,7 @@ class World:
 
     def model_path(self, name: str) -> str:
         """Where a model's version directories lie, as servers are told it."""
-        return str(local_path(self.config.base) / name)
+        return self.store.model_path(name)
 
 
 @contextlib.contextmanager
@@ -57,7 +56,7 @@ def open_world(config: Config, picture: Path | None = None) -> Iterator[World]:
     from pipeline.promotion import open_ledger
 
     registry = Registry()
-    place = Place(local_path(config.base), Path(config.workdir).absolute() / "verify.log", picture)
+    place = Place(open_store(config.base), Path(config.workdir).absolute() / "verify.log", picture)
     followers = Followers(config.reconcile.addresses, place, report)
     with contextlib.closing(followers):
         yield World(config, registry, open_ledger(registry), followers)

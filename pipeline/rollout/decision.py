@@ -1,9 +1,10 @@
 """What to do after a look: a pure function of the policy, what came before, and what the two versions did since.
 
 Evidence that the candidate is worse than a margin aborts, at any look. Going on takes evidence too, for every measure
-asked for: that at the next share the whole traffic loses no more than the tolerance. What nobody measured holds. So of
-candidates within the margins at most `total_error` are aborted, and of those outside a tolerance at most `total_error`
-are promoted, however often one looks (see `pipeline.rollout.evidence`).
+asked for: that at the next share the whole traffic loses no more than the tolerance. It also takes that there is little
+evidence for an abort: between margin and tolerance, both may come, and an abort that is near is waited for. What nobody
+measured holds. So of candidates within the margins at most `total_error` are aborted, and of those outside a tolerance
+at most `total_error` are promoted, however often one looks (see `pipeline.rollout.evidence`).
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from pipeline.rollout.progress import Progress
 from pipeline.rollout.report import MeasureLine, Standing, Verdict, grown
 from serving.observations import Latencies, Moments
 
+_DOUBT = math.log(10)  # evidence for an abort that no step is gone on from
 _TIGHTEST_AT = 1000  # values; where the interval of a mean is narrowest for what it promises
 UNDECIDED = "undecided"  # what a reason begins with once the longest time is over
 _COPIES_ALONE = "not compared while it answers copies alone"
@@ -115,6 +117,9 @@ def _aborting_line(policy: RolloutPolicy, measure: str, progress: Progress) -> M
         return dataclasses.replace(line, note=_COPIES_ALONE if measure == LATENCY else _COPIES_ACCUSE)
     if canary is None or stable is None:
         return dataclasses.replace(line, standing="wait", note=_MISSING[measure])
+    if worse >= _DOUBT:
+        note = f"perhaps worse by more than {policy.margin(measure):g}: neither shown nor unlikely"
+        return dataclasses.replace(line, standing="wait", note=note)
     if harmless < go_on_at(policy):
         note = f"not shown yet to be less than {line.limit:g} worse"
         return dataclasses.replace(line, standing="wait", note=note)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,11 +11,12 @@ from pathlib import Path
 from serving.client.observations import TrueLabel, send_feedback
 from serving.request_ids import parse_request_id
 from serving.servable.layout import LABELS, published_path
-from serving.stores.local import local_path
-from slipway.errors import InputError
+from serving.stores import open_store
+from slipway.errors import InputError, IntegrityError, NotFoundError
 
 _COLUMNS = ["request_id", "label"]
 _LISTED = 10
+_CLASS_ID = re.compile("[0-9]{1,18}")
 
 Names = Callable[[int], Collection[str] | None]  # of the classes of a version, by its number; None: nobody knows
 
@@ -68,11 +70,17 @@ def published_names(base: str, name: str) -> Names:
 
     @cache
     def names(version: int) -> Collection[str] | None:
-        folder = local_path(base) / name / str(version)
         try:
-            return frozenset(json.loads((folder / published_path(LABELS)).read_bytes()))
-        except FileNotFoundError:
-            return frozenset() if folder.is_dir() else None
+            with open_store(base).directory(name, version, lambda path: path == LABELS) as folder:
+                file = folder / published_path(LABELS)
+                return frozenset(map(str, json.loads(file.read_bytes()))) if file.is_file() else frozenset()
+        except NotFoundError:
+            return None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise IntegrityError(
+                f"{base}: {name} version {version}: {LABELS} is no list of classes ({error}). Publish the version "
+                "again."
+            ) from error
 
     return names
 
@@ -110,7 +118,7 @@ def _problem(row: list[str]) -> str:
 
 
 def _by_id(label: str | int, item: TrueLabel, names: Names) -> str | int:
-    if isinstance(label, int) or not (label.isascii() and label.isdigit()):
+    if isinstance(label, int) or not _CLASS_ID.fullmatch(label):
         return label
     known = names(parse_request_id(item.request_id).version)
     return label if known is None or label in known else int(label)

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 from serving.client.address import Address, parse_address
 from serving.client.answers import Client
+from serving.client.credentials import DENIED_STATUSES, denied
 from serving.client.http import Http
 from serving.client.mlflow_scoring import MlflowScoring, answers_as_mlflow
 from serving.client.tensorflow_serving_rest import (
@@ -22,7 +23,7 @@ def connect(
     """Return a client of model `name` at `address`, having seen that the server there knows it.
 
     address: `http://HOST:PORT` or `https://HOST:PORT` (TensorFlow Serving's REST or MLflow's scoring server, found out
-    by asking), `grpc://HOST:PORT`, or `HOST:PORT` (http).
+    by asking), `grpc://HOST:PORT` or `grpcs://HOST:PORT`, or `HOST:PORT` (http).
     label, version: ask this version label or version and no other; at most one of them.
     timeout_s: the longest wait for an answer to one request.
 
@@ -32,7 +33,7 @@ def connect(
     if label is not None and version is not None:
         raise InputError(f"both label {label!r} and version {version} are given; expected one. Leave one out.")
     where = parse_address(address)
-    if where.scheme == "grpc":
+    if where.is_grpc:
         from serving.client.tensorflow_serving_grpc import TensorFlowServingGrpc
 
         return TensorFlowServingGrpc(where, name, label=label, version=version, timeout_s=timeout_s)
@@ -51,6 +52,8 @@ def _over_http(where: Address, name: str, label: str | None, version: int | None
 def _recognise(http: Http, name: str, label: str | None, version: int | None) -> Client:
     path = model_path(name, label=label, version=version)
     status = http.get(path)
+    if status.status in DENIED_STATUSES:
+        raise denied(http.address, status.message)
     if answers_as_tensorflow_serving(status):
         check_known(status, name, http)
         return TensorFlowServingRest(http, name, label=label, version=version)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from serving.client.address import Address
+from serving.client.credentials import CredentialsError, http_headers, tls_context
 from slipway.errors import UnavailableError
 
 _LONGEST_MESSAGE = 300
@@ -52,6 +53,8 @@ def one_line(text: str) -> str:
 class Http:
     """A connection to one address. Every failure to get an answer is UnavailableError; any status is an answer.
 
+    It shows, and trusts, what the environment has for that: see `serving.client.credentials`.
+
     Proxies named in the environment are not used: a model server is called directly.
     """
 
@@ -59,7 +62,7 @@ class Http:
         self.address = address
         self._timeout_s = timeout_s
         if address.scheme == "https":
-            context = ssl.create_default_context()
+            context = tls_context()
             self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 address.host, address.port, timeout=timeout_s, context=context
             )
@@ -100,7 +103,8 @@ class Http:
                 raise
 
     def _send(self, method: str, path: str, body: bytes | None) -> Response:
-        headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body is not None else {})
+        headers = {"Accept": "application/json"} | http_headers()
+        headers |= {"Content-Type": "application/json"} if body is not None else {}
         # A server that refuses a large body may answer, and close, before it has read it: the answer is there to read.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._connection.request(method, self.address.path + path, body=body, headers=headers)
@@ -118,8 +122,9 @@ def _http_errors(address: Address, timeout_s: float) -> Iterator[None]:
         ) from error
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", "") or error.reason or error
-        raise UnavailableError(
-            f"{address}: TLS failed: {reason}; expected a certificate that this machine trusts. Check it, or use http://."
+        raise CredentialsError(
+            f"{address}: TLS failed: {reason}; expected a certificate that this machine trusts. Check it, name its "
+            "authority's in SLIPWAY_CA_FILE, or use http://."
         ) from error
     except socket.gaierror as error:
         raise UnavailableError(f"{address}: unknown host ({error.strerror}). Check the name in --address.") from error

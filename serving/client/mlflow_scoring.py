@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from serving.client.answers import INPUT, Answer, RejectedError, answer_from_row
+from serving.client.credentials import DENIED_STATUSES, denied
 from serving.client.http import Http, Response, one_line
 from slipway.errors import InputError, UnavailableError
 
@@ -54,6 +55,8 @@ class MlflowScoring:
         """An answer for each record, in order."""
         response = self._http.post("/invocations", {"dataframe_records": records})
         address = str(self._http.address)
+        if response.status in DENIED_STATUSES:
+            raise denied(address, response.message)
         if 400 <= response.status < 500:
             raise RejectedError(f"{address} refused it: {_reason(response)}")
         if response.status != 200:

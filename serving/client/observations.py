@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.client.address import parse_address
+from serving.client.credentials import DENIED_STATUSES, denied
 from serving.client.http import Http, Response
 from serving.client.tensorflow_serving_rest import model_path
 from serving.observations import Observations, parse_observations
@@ -64,6 +65,8 @@ def send_feedback(address: str, items: Sequence[TrueLabel], timeout_s: float = 6
 def _check(response: Response, place: str) -> None:
     if response.status == 200 and isinstance(response.document, dict):
         return
+    if response.status in DENIED_STATUSES:
+        raise denied(place, response.message)
     if response.status == 404 and "Malformed request" not in response.message:
         raise NotFoundError(f"{place}: {response.message}; expected a model that is served there. Check --name.")
     if 400 <= response.status < 500 and response.status != 429:

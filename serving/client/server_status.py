@@ -7,6 +7,7 @@ from typing import cast
 import grpc
 
 from serving.client.address import parse_address
+from serving.client.credentials import denied, grpc_metadata, open_channel
 from serving.client.http import one_line
 from serving.wire.get_model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse, ModelVersionStatus
 from serving.wire.model_pb2 import ModelSpec
@@ -48,9 +49,11 @@ class ServerStatus:
         self.address = address
         self._timeout_s = timeout_s
         where = parse_address(address)
-        if where.scheme != "grpc":
-            raise InputError(f"server {address!r}: expected a gRPC address, grpc://HOST:PORT. Write it so.")
-        self._channel = grpc.insecure_channel(where.host_and_port, options=_OPTIONS)
+        if not where.is_grpc:
+            raise InputError(
+                f"server {address!r}: expected a gRPC address, grpc://HOST:PORT or grpcs://HOST:PORT. Write it so."
+            )
+        self._channel = open_channel(where, _OPTIONS)
         self._get = self._channel.unary_unary(
             "/tensorflow.serving.ModelService/GetModelStatus",
             request_serializer=GetModelStatusRequest.SerializeToString,
@@ -77,7 +80,8 @@ class ServerStatus:
 
     def _ask(self, spec: ModelSpec) -> Mapping[int, VersionState]:
         try:
-            response = self._get(GetModelStatusRequest(model_spec=spec), timeout=self._timeout_s)
+            request = GetModelStatusRequest(model_spec=spec)
+            response = self._get(request, timeout=self._timeout_s, metadata=grpc_metadata())
         except grpc.RpcError as error:
             raise self._translated(cast("grpc.Call", error)) from error
         return {
@@ -91,6 +95,8 @@ class ServerStatus:
         code, message = call.code(), one_line(call.details() or "")
         if code is grpc.StatusCode.NOT_FOUND or "Unrecognized servable version label" in message:
             return NotFoundError(f"{self.address}: {message}")
+        if code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
+            return denied(self.address, message)
         if code is grpc.StatusCode.UNAVAILABLE and "refused" in message:
             return RefusedConnectionError(f"{self.address}: nothing listens there")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:

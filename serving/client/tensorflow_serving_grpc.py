@@ -18,6 +18,7 @@ from serving.client.answers import (
     missing_outputs,
     missing_signature,
 )
+from serving.client.credentials import denied, grpc_metadata, open_channel
 from serving.client.http import one_line
 from serving.wire.get_model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
 from serving.wire.model_pb2 import ModelSpec
@@ -36,7 +37,7 @@ _OPTIONS = (
 
 
 class TensorFlowServingGrpc:
-    """A Client over gRPC without TLS. Every answer names the version that gave it."""
+    """A Client over gRPC. Every answer names the version that gave it."""
 
     def __init__(
         self, address: Address, name: str, *, label: str | None, version: int | None, timeout_s: float
@@ -50,7 +51,7 @@ class TensorFlowServingGrpc:
             self._spec.version_label = label
         if version is not None:
             self._spec.version.value = version
-        self._channel = grpc.insecure_channel(address.host_and_port, options=_OPTIONS)
+        self._channel = open_channel(address, _OPTIONS)
         self._predict = self._channel.unary_unary(
             "/tensorflow.serving.PredictionService/Predict",
             request_serializer=PredictRequest.SerializeToString,
@@ -95,7 +96,7 @@ class TensorFlowServingGrpc:
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(to_proto(value, as_content=value.dtype != np.dtype(object)))
         with self._errors():
-            response, call = self._predict.with_call(request, timeout=self._timeout_s)
+            response, call = self._predict.with_call(request, timeout=self._timeout_s, metadata=grpc_metadata())
         said = dict(call.trailing_metadata() or ()).get("x-slipway-variant", "")
         self.variant = said.decode() if isinstance(said, bytes) else said
         return response
@@ -107,7 +108,8 @@ class TensorFlowServingGrpc:
             response_deserializer=GetModelStatusResponse.FromString,
         )
         with self._errors():
-            get_status(GetModelStatusRequest(model_spec=self._spec), timeout=self._timeout_s)
+            request = GetModelStatusRequest(model_spec=self._spec)
+            get_status(request, timeout=self._timeout_s, metadata=grpc_metadata())
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -123,6 +125,8 @@ class TensorFlowServingGrpc:
                 f"{self._address}: {message}; expected model {self.name!r} and the version or label asked for to be "
                 "loaded there. Look at the server's log for what is."
             )
+        if code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
+            return denied(self._address, message)
         if "Serving signature name" in message or code is grpc.StatusCode.FAILED_PRECONDITION:
             return missing_signature(self.name, str(self._address), message)
         if code in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE} or _TOO_LARGE in message:

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from serving.client.answers import INPUT, SIGNATURE, Answer, RejectedError, answer_from_row, missing_signature
+from serving.client.credentials import DENIED_STATUSES, denied
 from serving.client.http import Http, Response
 from slipway.errors import InputError, NotFoundError, UnavailableError
 
@@ -65,8 +66,13 @@ def check_known(response: Response, name: str, http: Http) -> None:
 
 
 def is_available(http: Http, name: str, label: str | None = None) -> tuple[bool, str]:
-    """Whether a version of the model (the one that bears `label`) is AVAILABLE, and the states of all in words."""
+    """Whether a version of the model (the one that bears `label`) is AVAILABLE, and the states of all in words.
+
+    CredentialsError if the server lets nobody in with the token of the environment.
+    """
     response = http.get(model_path(name))
+    if response.status in DENIED_STATUSES:
+        raise denied(http.address, response.message)
     statuses = _statuses(response)
     words = [
         f"version {one.get('version')} {one.get('state')} {one.get('status', {}).get('error_message', '')}".strip()
@@ -88,6 +94,8 @@ def _failure(response: Response, name: str, http: Http) -> Exception:
             f"{address}: {message}; expected model {name!r} and the version or label asked for to be loaded there. "
             f"See {address}{model_path(name)} for what is."
         )
+    if response.status in DENIED_STATUSES:
+        return denied(address, message)
     if "Serving signature name" in message or ("keys must be equal to" in message and INPUT not in message):
         return missing_signature(name, address, message)
     if 400 <= response.status < 500 and response.status not in {408, 409, 429, 499}:

@@ -1,5 +1,6 @@
 """Addresses: as text, and the socket that REST listens on."""
 
+import ipaddress
 import os
 import socket
 
@@ -28,8 +29,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 def addresses(flags: Flags) -> str:
     """What the flags have the server listen on."""
-    found = [f"http://{bracketed(flags.host)}:{flags.rest_api_port}"] if flags.rest_api_port else []
-    found += [f"grpc://{bracketed(flags.host)}:{flags.port}"] if flags.port else []
+    secure = "s" if flags.ssl_config_file else ""
+    found = [f"http{secure}://{bracketed(flags.host)}:{flags.rest_api_port}"] if flags.rest_api_port else []
+    found += [f"grpc{secure}://{bracketed(flags.host)}:{flags.port}"] if flags.port else []
     found += [f"grpc+unix:{flags.grpc_socket_path}"] if flags.grpc_socket_path else []
     return " and ".join(found)
 
@@ -37,3 +39,11 @@ def addresses(flags: Flags) -> str:
 def bracketed(host: str) -> str:
     """A host as it stands before a port."""
     return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there; of a name other than `localhost` that is not known."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

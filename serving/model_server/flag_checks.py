@@ -19,11 +19,19 @@ _NOT_NEGATIVE = (
     "rest_api_num_threads",
     "grpc_max_threads",
     "overload_wait_ms",
+    "max_connections",
     "tensorflow_session_parallelism",
     "tensorflow_intra_op_parallelism",
     "tensorflow_inter_op_parallelism",
 )
-_FILES = ("model_config_file", "monitoring_config_file", "ssl_config_file", "batching_parameters_file")
+_FILES = (
+    "model_config_file",
+    "monitoring_config_file",
+    "ssl_config_file",
+    "access_tokens_file",
+    "batching_parameters_file",
+)
+_CLOSING = ("trusted_keys", "access_tokens_file", "ssl_config_file")
 
 
 def check_flags(flags: Flags, given: Collection[str]) -> None:
@@ -41,6 +49,18 @@ def check_flags(flags: Flags, given: Collection[str]) -> None:
     _check_models(flags, given)
     _check_batching(flags)
     _check_tensorflow(flags)
+    _check_files(flags, given)
+
+
+def _check_files(flags: Flags, given: Collection[str]) -> None:
+    for name in _CLOSING:
+        if name in given and not getattr(flags, name):
+            raise InputError(
+                f"--{name}=: is empty, as a variable is that nobody has set; expected a path. Give it, or leave the "
+                "flag out if nothing is to be asked for."
+            )
+    if flags.trusted_keys and not Path(flags.trusted_keys).is_dir():
+        raise InputError(f"--trusted_keys={flags.trusted_keys}: no such directory. Give the path of one.")
     for name in _FILES:
         path = getattr(flags, name)
         if path and not Path(path).is_file():

@@ -22,7 +22,7 @@ class Flags:
     enable_serialization_as_tensor_content: bool = _flag(
         False, "Answer Predict with tensor_content instead of typed fields; strings keep theirs."
     )
-    ssl_config_file: str = _flag("", "SSLConfig, as text: gRPC over TLS. REST stays as it is.")
+    ssl_config_file: str = _flag("", "SSLConfig, as text: gRPC and REST over TLS; looked at each second.")
     rest_api_port: int = _flag(8501, "TCP port for REST; 0 leaves it out.")
     rest_api_num_threads: int = _flag(0, "Threads for REST requests; 0 is four for each core.")
     rest_api_timeout_in_ms: int = _flag(30000, "Longest time a REST request may take; then it is answered 504.")
@@ -72,10 +72,26 @@ class Flags:
     )
     variant: str = _flag("", "Slipway's: serve the variant of this name alone, such as openvino-int8.")
     host: str = _flag("127.0.0.1", "Slipway's: address to listen on; 0.0.0.0 is every interface.")
+    access_tokens_file: str = _flag(
+        "", "Slipway's: who may ask what, by bearer tokens, as `slipway tokens` writes it; looked at each second."
+    )
+    insecure: bool = _flag(False, "Slipway's: listen for other machines although nothing asks who they are.")
+    access_log: str = _flag("", "Slipway's: file that gets a line of JSON for each request; - is standard output.")
+    max_connections: int = _flag(
+        1000, "Slipway's: most connections at a time to REST, and to gRPC; more are closed. 0 is no limit."
+    )
     overload_wait_ms: int = _flag(
         500, "Slipway's: longest wait for requests before one's own; more is answered 429. 0 lets all wait."
     )
-    max_body_mb: int = _flag(128, "Slipway's: largest REST body, unpacked, in MiB; more is answered 413.")
+    max_body_mb: int = _flag(
+        128,
+        "Slipway's: largest REST body, unpacked, or gRPC message, in MiB; more is answered 413, RESOURCE_EXHAUSTED.",
+    )
+    trusted_keys: str = _flag(
+        "",
+        "Slipway's: directory of public keys, and revoked.txt; a version that none of them has signed is not served. "
+        "Without it no signature is asked for.",
+    )
     drain_timeout_seconds: int = _flag(30, "Slipway's: how long SIGTERM waits for requests in flight.")
 
     @property

@@ -11,16 +11,20 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from serving.model_server.access import Access
+from serving.model_server.access_log import AccessLog
 from serving.model_server.callers import GrpcCaller
 from serving.model_server.errors import ServingError
-from serving.model_server.grpc_admission import PredictionThreads, RefuseOverload
+from serving.model_server.grpc_access import GrpcDoor
+from serving.model_server.grpc_admission import HEALTH_THREADS, PredictionThreads, RefuseOverload
 from serving.model_server.grpc_api import GrpcApi
+from serving.model_server.grpc_receiving import Receiving
 from serving.model_server.health import Health, Send
 from serving.model_server.request import Request as Prediction
 from serving.wire.classification_pb2 import ClassificationRequest
 from serving.wire.get_model_metadata_pb2 import GetModelMetadataRequest
 from serving.wire.get_model_status_pb2 import GetModelStatusRequest
-from serving.wire.health_pb2 import HealthCheckRequest, HealthListRequest
+from serving.wire.health_pb2 import HealthCheckRequest, HealthCheckResponse, HealthListRequest
 from serving.wire.inference_pb2 import MultiInferenceRequest
 from serving.wire.model_management_pb2 import ReloadConfigRequest
 from serving.wire.predict_pb2 import PredictRequest
@@ -34,6 +38,7 @@ _HEALTH_SERVICE = "grpc.health.v1.Health"
 _PREDICTIONS = frozenset(
     f"/{_PREDICTION_SERVICE}/{method}" for method in ("Predict", "Classify", "Regress", "MultiInference")
 )
+_HEALTH_RECEIVE_S = 2.0  # a few bytes
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 _LOG = logging.getLogger(__name__)
 
@@ -46,15 +51,20 @@ class GrpcOptions:
     """How the server is set up.
 
     socket_path: a Unix socket to listen on as well.
-    credentials: TLS on every address; None is plain text.
+    credentials: makes those of an address, for TLS on each; None is plain text.
     arguments: gRPC's own, after this server's.
     health: whether the health service is there.
+    access: who may call what; None lets in everybody. log: what each call is written to, if anything.
+    receive_s: the longest time that a call's request may take to come; health's have less.
     """
 
     socket_path: str = ""
-    credentials: grpc.ServerCredentials | None = None
+    credentials: Callable[[], grpc.ServerCredentials] | None = None
     arguments: Sequence[tuple[str, str | int]] = ()
     health: bool = True
+    access: Access | None = None
+    log: AccessLog | None = None
+    receive_s: float = 30.0
 
 
 def make_grpc_server(api: GrpcApi, address: str, threads: int, options: GrpcOptions = GrpcOptions()) -> grpc.Server:
@@ -70,13 +80,13 @@ def make_grpc_server(api: GrpcApi, address: str, threads: int, options: GrpcOpti
     }
     server = grpc.server(
         PredictionThreads(threads, api.admission),
-        interceptors=[RefuseOverload(api.admission, _PREDICTIONS)],
+        interceptors=[*_door(options), RefuseOverload(api.admission, _PREDICTIONS)],
         options=list(arguments.items()),
     )
     server.add_generic_rpc_handlers(
         tuple(
             grpc.method_handlers_generic_handler(service, methods)
-            for service, methods in _services(api, with_health=options.health).items()
+            for service, methods in _services(api, options).items()
         )
     )
     if address:
@@ -90,31 +100,41 @@ def make_grpc_server(api: GrpcApi, address: str, threads: int, options: GrpcOpti
     return server
 
 
-def _services(api: GrpcApi, *, with_health: bool) -> dict[str, dict[str, Any]]:
+def _door(options: GrpcOptions) -> list[GrpcDoor]:
+    """Nothing where nothing is asked of callers: it would cost each call some microseconds."""
+    return [GrpcDoor(options.access, options.log)] if options.access is not None or options.log is not None else []
+
+
+def _services(api: GrpcApi, options: GrpcOptions) -> dict[str, dict[str, Any]]:
+    receiving = Receiving(options.receive_s)
     services = {
         _PREDICTION_SERVICE: {
-            "Predict": _prediction(api, "Predict", api.predict, PredictRequest),
-            "Classify": _prediction(api, "Classify", api.classify, ClassificationRequest),
-            "Regress": _prediction(api, "Regress", api.regress, RegressionRequest),
-            "MultiInference": _prediction(api, "MultiInference", api.multi_inference, MultiInferenceRequest),
-            "GetModelMetadata": _method(api.get_model_metadata, GetModelMetadataRequest),
+            "Predict": _prediction(receiving, api, "Predict", api.predict, PredictRequest),
+            "Classify": _prediction(receiving, api, "Classify", api.classify, ClassificationRequest),
+            "Regress": _prediction(receiving, api, "Regress", api.regress, RegressionRequest),
+            "MultiInference": _prediction(receiving, api, "MultiInference", api.multi_inference, MultiInferenceRequest),
+            "GetModelMetadata": _method(receiving, api.get_model_metadata, GetModelMetadataRequest),
         },
         _MODEL_SERVICE: {
-            "GetModelStatus": _method(api.get_model_status, GetModelStatusRequest),
-            "HandleReloadConfigRequest": _method(api.reload_config, ReloadConfigRequest),
+            "GetModelStatus": _method(receiving, api.get_model_status, GetModelStatusRequest),
+            "HandleReloadConfigRequest": _method(receiving, api.reload_config, ReloadConfigRequest),
         },
     }
-    if with_health:
+    if options.health:
         health = Health(api.models, api.draining, ("", *services))
+        # Fewer than its threads: one is always free for a client that does not stall.
+        soon = Receiving(min(_HEALTH_RECEIVE_S, options.receive_s), most=HEALTH_THREADS * 3 // 4)
         services[_HEALTH_SERVICE] = {
-            "Check": _method(health.check, HealthCheckRequest),
-            "List": _method(health.list, HealthListRequest),
-            "Watch": _watch(health),
+            "Check": _method(soon, health.check, HealthCheckRequest),
+            "List": _method(soon, health.list, HealthListRequest),
+            "Watch": _watch(soon, health),
         }
     return services
 
 
-def _prediction(api: GrpcApi, method: str, call: Callable[[Request], Response], request_type: type[Request]) -> Any:
+def _prediction(
+    receiving: Receiving, api: GrpcApi, method: str, call: Callable[[Request], Response], request_type: type[Request]
+) -> Any:
     def behave(request: Request, context: grpc.ServicerContext) -> Response:
         prediction = Prediction(api.metrics, "GRPC", method, _model_name(request), GrpcCaller(context))
         with _aborting(context):
@@ -126,7 +146,7 @@ def _prediction(api: GrpcApi, method: str, call: Callable[[Request], Response], 
                 # Not as initial metadata: that is a message of its own, and a fifth of a small answer's time.
                 context.set_trailing_metadata(tuple(prediction.pairs()))
 
-    return _handler(behave, request_type)
+    return _handler(receiving, behave, request_type)
 
 
 def _model_name(request: Any) -> str:
@@ -135,13 +155,13 @@ def _model_name(request: Any) -> str:
     return str(request.model_spec.name)
 
 
-def _method(call: Callable[[Request], Response], request_type: type[Request]) -> Any:
+def _method(receiving: Receiving, call: Callable[[Request], Response], request_type: type[Request]) -> Any:
     def behave(request: Request, context: grpc.ServicerContext) -> Response:
         with _aborting(context):
             _check_deadline(context)
             return call(request)
 
-    return _handler(behave, request_type)
+    return _handler(receiving, behave, request_type)
 
 
 @contextmanager
@@ -156,19 +176,25 @@ def _aborting(context: grpc.ServicerContext) -> Iterator[None]:
         context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: see the server's log.")
 
 
-def _handler(behave: Callable[[Request, grpc.ServicerContext], Response], request_type: type[Request]) -> Any:
-    return grpc.unary_unary_rpc_method_handler(
-        behave, request_deserializer=request_type.FromString, response_serializer=_serialized
+def _handler(
+    receiving: Receiving, behave: Callable[[Request, grpc.ServicerContext], Response], request_type: type[Request]
+) -> Any:
+    return grpc.stream_unary_rpc_method_handler(
+        receiving.one(behave), request_deserializer=request_type.FromString, response_serializer=_serialized
     )
 
 
-def _watch(health: Health) -> Any:
-    def behave(request: HealthCheckRequest, context: grpc.ServicerContext, send: Send) -> None:
-        health.watch(request, context, send)
+def _watch(receiving: Receiving, health: Health) -> Any:
+    def behave(requests: Iterator[HealthCheckRequest], context: grpc.ServicerContext, send: Send) -> None:
+        def send_soon(reply: HealthCheckResponse | None) -> None:
+            with receiving.waiting(context):
+                send(reply)
+
+        health.watch(receiving.first(requests, context), context, send_soon)
 
     # What grpcio-health-checking does too: the stream outlives the call, and no thread waits for its end.
     behave.experimental_non_blocking = True  # type: ignore[attr-defined]
-    return grpc.unary_stream_rpc_method_handler(
+    return grpc.stream_stream_rpc_method_handler(
         behave, request_deserializer=HealthCheckRequest.FromString, response_serializer=_serialized
     )
 
@@ -186,12 +212,14 @@ def _serialized(reply: Message) -> bytes:
     return reply.SerializeToString()
 
 
-def _listen(server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None, failure: str) -> None:
+def _listen(
+    server: grpc.Server, address: str, credentials: Callable[[], grpc.ServerCredentials] | None, failure: str
+) -> None:
     try:
         if credentials is None:
             server.add_insecure_port(address)
         else:
-            server.add_secure_port(address, credentials)
+            server.add_secure_port(address, credentials())
     except RuntimeError as error:
         raise UnavailableError(f"{failure} (it cannot be bound). Stop what uses it, or give another one.") from error
 

@@ -46,12 +46,14 @@ class LoadRules:
     load_slots: AbstractContextManager[object] = _NO_LIMIT  # entered by what loads, or unloads, one version
     unload_slots: AbstractContextManager[object] = _NO_LIMIT
     clock: Callable[[], float] = time.monotonic
+    admit: Callable[[str, Path], None] = lambda _name, _path: None  # raises for what may not be served as that model
 
     def attempt(self, model: str, platform: str, path: Path, may_owe: Callable[[], bool]) -> Attempt:
         """Load the version at `path`, and do what it owes unless that may wait; never raises."""
         with self.load_slots:
             started = self.clock()
             try:
+                self.admit(model, path)
                 loaded = self.platforms.get(platform, self.load)(path)
                 owes = loaded.owed is not None and may_owe()
                 if loaded.owed is not None and not owes:

@@ -11,6 +11,7 @@ from serving.model_server.pace import Pace, PacedRuntime
 from serving.model_server.predict import predict
 from serving.model_server.runtimes import Loaded, LoadVersion, Refined, Runtime, Variant
 from serving.model_server.sealed_files import SealedFiles
+from serving.model_server.signatures import Signatures
 from serving.model_server.warmup import warm_up
 from serving.model_server.witness import Witness
 from serving.servable.golden import Asked, GoldenReport, GoldenRequests, check_golden, load_golden, with_answers
@@ -27,10 +28,13 @@ _AT_ONCE = Pace()
 _LOG = logging.getLogger(__name__)
 
 
-def checked_loader(choose: Choose, *, warmup: int = 1, pace: Pace = _AT_ONCE) -> LoadVersion:
+def checked_loader(
+    choose: Choose, *, warmup: int = 1, pace: Pace = _AT_ONCE, signatures: Signatures | None = None
+) -> LoadVersion:
     """A loader that gives a runtime only when it has answered: the first of the candidates that `choose` names.
 
     warmup: times that each warmup request is run; 0 leaves them out. pace: of what is asked before it takes traffic.
+    signatures: refuse a version that is not signed as they say; None asks for no signature.
 
     A version without a Slipway manifest is loaded and warmed; one with a manifest must have its files, those that it
     answers by whole, and give its golden answers. What it does not answer by is read later. Raises what the last
@@ -39,7 +43,9 @@ def checked_loader(choose: Choose, *, warmup: int = 1, pace: Pace = _AT_ONCE) ->
 
     def load_checked(version_directory: Path) -> Loaded:
         sealed = (version_directory / published_path(MANIFEST)).exists()
-        files = SealedFiles(version_directory, pace.sha256_file) if sealed else None
+        if signatures is not None and not sealed:
+            signatures.check(version_directory, None)
+        files = SealedFiles(version_directory, pace.sha256_file, signatures) if sealed else None
         *faster, last = choose(version_directory, files.manifest if files else None)
         passed_over: list[str] = []
         for candidate in faster:

@@ -77,6 +77,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._in_flight = 0
         self._refused = 0
+        self._denied: dict[tuple[str, str], int] = {}
         self._batches = Histogram(BATCH_BOUNDS)
         self._requests: dict[RequestLabels, Histogram] = {}
         self._runs: dict[RunLabels, Histogram] = {}
@@ -86,6 +87,11 @@ class Metrics:
         """A prediction was refused because there were too many."""
         with self._lock:
             self._refused += 1
+
+    def denied(self, api: str, reason: str) -> None:
+        """A request was not let in."""
+        with self._lock:
+            self._denied[api, reason] = self._denied.get((api, reason), 0) + 1
 
     def batch(self, rows: int) -> None:
         """A batch of so many rows, padding included, is run."""
@@ -119,7 +125,8 @@ class Metrics:
         """What was counted so far; the histograms are the live ones, in microseconds."""
         with self._lock:
             requests, runs, loads = dict(self._requests), dict(self._runs), dict(self._loads)
-            return Snapshot(self._in_flight, self._refused, self._batches, requests, runs, loads)
+            denied = dict(self._denied)
+            return Snapshot(self._in_flight, self._refused, denied, self._batches, requests, runs, loads)
 
 
 class Snapshot(NamedTuple):
@@ -127,6 +134,7 @@ class Snapshot(NamedTuple):
 
     in_flight: int
     refused: int
+    denied: dict[tuple[str, str], int]
     batches: Histogram
     requests: dict[RequestLabels, Histogram]
     runs: dict[RunLabels, Histogram]

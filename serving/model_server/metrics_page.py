@@ -161,6 +161,12 @@ def _slipway(now: Snapshot) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily("slipway_requests_in_flight", "Predictions being answered.", value=now.in_flight)
     yield CounterMetricFamily("slipway_requests_refused", "Predictions refused for overload.", value=now.refused)
+    denied = CounterMetricFamily(
+        "slipway_requests_denied", "Requests without a token that lets them in.", labels=("api", "reason")
+    )
+    for (api, reason), times in now.denied.items():
+        denied.add_metric((api, reason), times)
+    yield denied
     yield _histogram(
         "slipway_load_seconds",
         "Time that loads took, by how they ended.",

@@ -13,14 +13,19 @@ _TARGETS = {
 }
 _ERRORS = {
     "400": "The request is wrong; the text is TensorFlow Serving's.",
+    "401": "There is no token, or one that is unknown or has expired (with --access_tokens_file).",
+    "403": "The token is not for this (with --access_tokens_file).",
     "404": "No such model or version is available.",
     "413": "The body is larger than --max_body_mb.",
     "429": "Too many requests; come again after the seconds in Retry-After.",
     "500": "The server failed; its log says why.",
+    "431": "The headers are too large.",
     "501": "The model's types have no JSON.",
     "503": "The server is not able to answer now.",
     "504": "No answer within --rest_api_timeout_in_ms.",
 }
+_ANY = ("401", "403", "431")
+_BEARER = "bearer"
 
 _IDENTITY = {
     f"x-slipway-{name}": {"description": text, "schema": {"type": "string"}}
@@ -47,13 +52,19 @@ def openapi_json() -> bytes:
     paths["/v1/feedback"] = {"post": _feedback()}
     paths["/v1/models"] = {"get": _question("Every model, with labels and versions (Slipway's own)", "Listing")}
     ready = {"200": _answer("Each model has a version AVAILABLE.", "Health"), "503": _answer("Not so.", "Health")}
-    paths["/healthz"] = {"get": {"summary": "Whether the server is ready (Slipway's own)", "responses": ready}}
+    summary = "Whether the server is ready (Slipway's own)"
+    paths["/healthz"] = {"get": {"security": [], "summary": summary, "responses": ready}}
     paths["/openapi.json"] = {"get": _question("This description (Slipway's own)", "Anything")}
     document = {
         "openapi": "3.1.0",
         "info": {"title": "TensorFlow Serving's REST API, as Slipway serves it", "version": "1"},
         "paths": paths,
-        "components": {"schemas": _schemas(), "parameters": _parameters()},
+        "security": [{}, {_BEARER: []}],
+        "components": {
+            "schemas": _schemas(),
+            "parameters": _parameters(),
+            "securitySchemes": {_BEARER: {"type": "http", "scheme": "bearer"}},
+        },
     }
     return json.dumps(document).encode()
 
@@ -93,7 +104,7 @@ def _feedback() -> _Json:
 
 
 def _question(summary: str, schema: str) -> _Json:
-    return {"summary": summary, "responses": {"200": _answer("As the server has it.", schema)}}
+    return {"summary": summary, "responses": {"200": _answer("As the server has it.", schema)} | _errors()}
 
 
 def _answer(text: str, schema: str) -> _Json:
@@ -101,7 +112,8 @@ def _answer(text: str, schema: str) -> _Json:
 
 
 def _errors(*codes: str) -> _Json:
-    return {code: _answer(_ERRORS[code], "Error") for code in codes}
+    """Those of these codes, and those that any request may be answered by."""
+    return {code: _answer(_ERRORS[code], "Error") for code in sorted({*codes, *_ANY})}
 
 
 def _content(schema: str) -> _Json:

@@ -9,6 +9,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import cast
 
 import grpc
 import uvicorn
@@ -23,11 +25,14 @@ from serving.model_server.grpc_server import GrpcOptions, make_grpc_server
 from serving.model_server.metrics import Metrics
 from serving.model_server.models import Models
 from serving.model_server.rest import RestApi
+from serving.model_server.rest_access import with_access, with_log
 from serving.model_server.rest_doors import App, with_cors, with_page
-from serving.model_server.tls import credentials
+from serving.model_server.rest_limits import REST_LIMITS, RestLimits, limited
 
 _LOG = logging.getLogger(__name__)
-_KEEP_ALIVE_S = 75
+_CONCURRENT_STREAMS = 256  # of one connection: more wait
+_HANDSHAKE_MS = 20_000
+_GRPC_IDLE_S = 75.0
 
 
 class _RestServer(uvicorn.Server):
@@ -46,11 +51,11 @@ class Ports:
     ) -> None:
         self._flags = flags
         self._draining = threading.Event()
-        self._grpc = _grpc_server(flags, files, _grpc_api(flags, models, metrics, self._draining, admission))
+        self._grpc = grpc_server(flags, files, _grpc_api(flags, models, metrics, self._draining, admission))
         app = _rest_app(flags, models, metrics, self._draining, admission, answered)
         if files.metrics is not None:
-            app = _with_metrics(app, files.metrics, metrics, models)
-        self._rest = _rest_server(flags, with_cors(app) if flags.rest_api_enable_cors_support else app)
+            app = with_metrics(app, files.metrics, metrics, models)
+        self._rest = rest_server(flags, files, with_doors(flags, files, app))
 
     def run(self, rest_socket: socket.socket | None) -> None:
         """Answer what comes, by REST from that socket, until SIGTERM or SIGINT; and then the requests in flight."""
@@ -111,7 +116,8 @@ def _rest_app(
     )
 
 
-def _with_metrics(app: App, path: str, metrics: Metrics, models: Models) -> App:
+def with_metrics(app: App, path: str, metrics: Metrics, models: Models) -> App:
+    """An application with the metrics page at that path."""
     from prometheus_client import CollectorRegistry
 
     from serving.model_server.metrics_page import CONTENT_TYPE, metrics_page
@@ -119,11 +125,24 @@ def _with_metrics(app: App, path: str, metrics: Metrics, models: Models) -> App:
     return with_page(app, path, CONTENT_TYPE, metrics_page(metrics, models, CollectorRegistry()))
 
 
-def _rest_server(flags: Flags, app: App) -> _RestServer:
+def with_doors(flags: Flags, files: DoorFiles, app: App) -> App:
+    """What a request passes through, from the outside: log, other origins, access."""
+    if files.access is not None:
+        app = with_access(app, files.access, files.metrics)
+    if flags.rest_api_enable_cors_support:
+        app = with_cors(app)
+    return app if files.log is None else with_log(app, files.log)
+
+
+def rest_server(flags: Flags, files: DoorFiles, app: App, limits: RestLimits = REST_LIMITS) -> uvicorn.Server:
+    """What answers REST by the application, within the limits of one client, over TLS if the files say so."""
+    certificates = files.certificates
+    limits = replace(limits, connections=flags.max_connections)
     config = uvicorn.Config(
         app,
         loop="auto",
-        http="auto",
+        http=cast("type[asyncio.Protocol]", limited(limits)),
+        ssl_context_factory=None if certificates is None else lambda _config, _default: certificates.rest_context(),
         lifespan="off",
         ws="none",
         interface="asgi3",
@@ -132,23 +151,42 @@ def _rest_server(flags: Flags, app: App) -> _RestServer:
         access_log=False,
         server_header=False,
         # A connection that is closed while its client sends the next request is a failure to the client.
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=limits.read_s,
         timeout_graceful_shutdown=flags.drain_timeout_seconds,
     )
     return _RestServer(config)
 
 
-def _grpc_server(flags: Flags, files: DoorFiles, api: GrpcApi) -> grpc.Server | None:
+def grpc_server(flags: Flags, files: DoorFiles, api: GrpcApi, idle_s: float = _GRPC_IDLE_S) -> grpc.Server | None:
+    """What answers gRPC, not started; None if the flags name nothing to listen on.
+
+    idle_s: how long a connection may stay without a call.
+    """
     if not flags.port and not flags.grpc_socket_path:
         return None
     options = GrpcOptions(
         socket_path=flags.grpc_socket_path,
-        credentials=credentials(files.tls) if files.tls is not None else None,
-        arguments=files.arguments,
+        credentials=files.certificates.grpc_credentials if files.certificates is not None else None,
+        arguments=[*_grpc_limits(flags, idle_s), *files.arguments],
         health=flags.enable_grpc_healthcheck_service,
+        access=files.access,
+        log=files.log,
     )
     address = f"{bracketed(flags.host)}:{flags.port}" if flags.port else ""
     return make_grpc_server(api, address, _thread_count(flags.grpc_max_threads), options)
+
+
+def _grpc_limits(flags: Flags, idle_s: float) -> list[tuple[str, int]]:
+    """What one client may hold; gRPC's own limit of metadata, 16 KiB, stands."""
+    limits = [
+        ("grpc.max_receive_message_length", flags.max_body_bytes),
+        ("grpc.max_concurrent_streams", _CONCURRENT_STREAMS),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", round(1000 * idle_s)),
+    ]
+    if flags.max_connections:
+        limits.append(("grpc.max_allowed_incoming_connections", flags.max_connections))
+    return limits
 
 
 def _thread_count(asked: int) -> int:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from serving.model_server.addresses import addresses, listen
@@ -28,6 +29,7 @@ from serving.model_server.pace import Pace
 from serving.model_server.polling import Poller
 from serving.model_server.runtimes import RUNTIMES, LoadVersion
 from serving.model_server.shadows import Shadows
+from serving.model_server.signatures import Signatures
 from serving.model_server.traffic_file import TrafficFile
 
 _LOG = logging.getLogger(__name__)
@@ -42,9 +44,9 @@ def serve(flags: Flags) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("serving").setLevel(logging.INFO)
     bound_arenas()
-    files = read_door_files(flags)
-    _set_tensorflow_threads(flags)
     metrics = Metrics(lambda name: any(model.name == name for model in models.served()))
+    files = read_door_files(flags, metrics.denied)
+    _set_tensorflow_threads(flags)
     admission = Admission(flags.overload_wait_ms / 1000, metrics.refused)
     traffic = TrafficFile(Path(flags.traffic_config_file) if flags.traffic_config_file else None)
     answered = Answered()
@@ -54,6 +56,7 @@ def serve(flags: Flags) -> None:
     # Whoever connects from now on is answered, if only when all is there.
     rest_socket = listen(flags.host, flags.rest_api_port) if flags.rest_api_port else None
     _poller(flags, models, traffic).start()
+    files.follow()
     # Imported beside the first load, which is what a start waits for.
     from serving.model_server.ports import Ports
 
@@ -67,13 +70,18 @@ def serve(flags: Flags) -> None:
 def _load_rules(flags: Flags, metrics: Metrics, pace: Pace) -> LoadRules:
     batched = _batching(flags, metrics)
     choose = Chooser(flags.runtime, flags.variant, flags.prefer_tflite_model, flags.graph_tags)
+    signatures = Signatures(Path(flags.trusted_keys)) if flags.trusted_keys else None
+    if signatures is not None and flags.model_base_path:
+        signatures.check_place(Path(flags.model_base_path))
+    checked = partial(checked_loader, warmup=flags.warmup_runs, pace=pace, signatures=signatures)
     return LoadRules(
-        batched(checked_loader(choose, warmup=flags.warmup_runs, pace=pace)),
+        batched(checked(choose)),
         {
-            row.platform: batched(checked_loader(whole_directory(runtime), warmup=flags.warmup_runs, pace=pace))
+            row.platform: batched(checked(whole_directory(runtime)))
             for runtime, row in RUNTIMES.items()
             if row.platform != DEFAULT_PLATFORM
         },
+        admit=signatures.check_name if signatures else lambda _name, _path: None,
         retries=flags.max_num_load_retries,
         retry_interval_s=max(0, flags.load_retry_interval_micros) / 1e6,
         labels_may_wait=flags.allow_version_labels_for_unavailable_models,

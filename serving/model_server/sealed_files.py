@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from serving.model_server.signatures import Signatures
 from serving.servable.layout import (
     GOLDEN,
     LABELS,
@@ -13,7 +14,7 @@ from serving.servable.layout import (
     published_path,
     variant_path,
 )
-from serving.servable.manifest import verify_published
+from serving.servable.verification import verify_published
 from serving.servable.warmup import WARMUP_FILE
 from slipway.files import sha256_file
 
@@ -28,10 +29,15 @@ class SealedFiles:
     IntegrityError for the first file that is not as it was sealed, UnavailableError for one that cannot be read.
     """
 
-    def __init__(self, version_directory: Path, digest: Callable[[Path], str]) -> None:
+    def __init__(
+        self, version_directory: Path, digest: Callable[[Path], str], signatures: Signatures | None = None
+    ) -> None:
+        """signatures: judges the manifest first, and by it all that it lists."""
         self._directory = version_directory
         self._digest = digest
         self._manifest_digest = sha256_file(version_directory / published_path(MANIFEST))
+        if signatures is not None:
+            signatures.check(version_directory, self._manifest_digest)
         self._verified: set[str] = set()
         self.manifest = verify_published(
             version_directory, self._manifest_digest, digest, lambda path: path.startswith(_BY_ALL)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.model_server.runtimes import RUNTIMES
+from serving.stores import signature_file
 
 _INT64 = range(2**63)
 _TELLING = ("", "variables", "variables/variables.index")
@@ -35,7 +36,9 @@ def find_versions(base_path: Path) -> dict[int, VersionDirectory]:
 
 def _identity(path: Path) -> tuple[tuple[str, int, int, int], ...]:
     telling = []
-    for name in (*_TELLING, *_model_files(path)):
+    # Beside the directory: what was refused for its signature is loaded once it has another one.
+    signature = path.with_name(signature_file(int(path.name)))
+    for name in (*_TELLING, *_model_files(path), str(signature)):
         try:
             status = (path / name).stat()
         except OSError:

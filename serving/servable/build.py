@@ -13,7 +13,7 @@ import numpy.typing as npt
 from serving.servable.golden import LEAST_REQUESTS, GoldenReport, GoldenRequests, check_golden, save_golden
 from serving.servable.graph import write_saved_model
 from serving.servable.images import MAX_PIXELS
-from serving.servable.layout import LABELS, REFERENCE_VARIANT, variant_path
+from serving.servable.layout import BILL, LABELS, REFERENCE_VARIANT, variant_path
 from serving.servable.manifest import VariantRecord, seal
 from serving.servable.warmup import WARMUP_FILE, write_warmup
 from slipway.errors import IntegrityError
@@ -29,11 +29,15 @@ _GOLDEN_BYTES = 16 * 2**20  # encoded golden requests together; large photograph
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a servable comes from, as its manifest states it."""
+    """Where a servable comes from, as its manifest states it.
+
+    bill: of materials of the environment that the network was trained in, which becomes a file of the servable.
+    """
 
     run_id: str
     git_commit: str
     dataset_digest: str
+    bill: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def build_servable(
     golden = draw_golden(network, examples) if optimized is None else optimized.golden
     save_golden(golden, directory / "golden")
     (directory / LABELS).write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
+    if provenance.bill is not None:
+        (directory / BILL).write_bytes(provenance.bill)
     write_warmup(saved_model / WARMUP_FILE, network.name, golden)
     report = check_saved_model(saved_model, golden)
     variants = {REFERENCE_VARIANT: VariantRecord(SERVING_TOLERANCE, report.largest_difference)}

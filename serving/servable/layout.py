@@ -11,6 +11,7 @@ MANIFEST = "manifest.json"
 LABELS = "labels.json"
 GOLDEN = "golden"
 VARIANTS = "variants"
+BILL = "environment.cdx.json"  # what the network was trained with: a bill of materials
 EXTRA = "assets.extra/slipway"
 REFERENCE_VARIANT = "tensorflow-fp32"  # the SavedModel itself
 
@@ -51,9 +52,10 @@ def bundle_path(published: str) -> str:
 
 def check_relative_path(path: str) -> str:
     """Return `path` if it is a plain relative POSIX path that stays in its directory; else raise IntegrityError."""
-    if "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
+    unpaired = any("\ud800" <= letter <= "\udfff" for letter in path)  # no file system or server has such letters
+    if "\0" in path or unpaired or any(part in {"", ".", ".."} for part in path.split("/")):
         raise IntegrityError(
-            f"{path!r} names a file: expected a relative path without '.', '..' or empty parts. "
+            f"{path!r} names a file: expected a relative path of Unicode text without '.', '..' or empty parts. "
             "Build the servable again."
         )
     return path

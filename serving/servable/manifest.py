@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, Unpack
 
 from serving.servable.images import MAX_PIXELS
-from serving.servable.layout import EXTRA, MANIFEST, check_relative_path, published_path
-from slipway.errors import IntegrityError, UnavailableError
+from serving.servable.layout import MANIFEST, check_relative_path, published_path
+from slipway.errors import IntegrityError
 from slipway.files import sha256_bytes, sha256_file, write_atomically
 
 FORMAT = 1
@@ -102,97 +102,23 @@ def seal(bundle: Path, **facts: Unpack[Facts]) -> str:
     IntegrityError if the bundle holds a symbolic link, or a file that has no place in a version directory.
     """
     files = {}
-    for path in _files_below(bundle, str(bundle)):
+    for path in files_below(bundle, str(bundle)):
         if path != MANIFEST:
             published_path(path)
             files[path] = FileEntry(sha256_file(bundle / path), (bundle / path).stat().st_size)
     document = {"format": FORMAT} | asdict(Manifest(**facts, files=files))
     data = json.dumps(document, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
-    _parse(data, str(bundle / MANIFEST))
+    parse_manifest(data, str(bundle / MANIFEST))
     write_atomically(bundle / MANIFEST, data)
     return sha256_bytes(data)
 
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest in the file `path`; IntegrityError if it is missing, malformed, or of an unknown format."""
-    return _parse(_read(path, str(path)), str(path))
+    return parse_manifest(_read(path, str(path)), str(path))
 
 
-def verify_bundle(bundle: Path, expected_digest: str | None, origin: str | None = None) -> Manifest:
-    """The manifest of `bundle`, every file of which is present and whole, and beside which there is no other.
-
-    `expected_digest` is the manifest's own, or None to trust the manifest that is there; `origin` names the bundle
-    in messages. IntegrityError names the first file that is not as it was sealed.
-    """
-    remedy = "Fetch the servable again; if it stays so, its stored copy is damaged: restore it, or train a new version."
-    return _verify(_Place(bundle, MANIFEST, str, origin or str(bundle), remedy), expected_digest)
-
-
-def verify_published(
-    version_dir: Path,
-    expected_digest: str | None,
-    digest: Callable[[Path], str] = sha256_file,
-    which: Callable[[str], bool] = lambda _path: True,
-) -> Manifest:
-    """`verify_bundle`, for a bundle that is published in `version_dir`; `digest` reads a file as `sha256_file` does.
-
-    `which` takes a file's path below the bundle: the content of those that it denies is not read, only their size.
-    """
-    remedy = "Move the directory away and publish the version again."
-    place = _Place(version_dir, f"{EXTRA}/{MANIFEST}", published_path, str(version_dir), remedy, digest, which)
-    return _verify(place, expected_digest)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A directory with a servable in it: where its files lie, and how to speak about it."""
-
-    root: Path
-    manifest: str
-    locate: Callable[[str], str]
-    origin: str
-    remedy: str
-    digest: Callable[[Path], str] = sha256_file
-    which: Callable[[str], bool] = lambda _path: True  # whose content is read
-
-    def failure(self, path: str, found: str) -> IntegrityError:
-        return IntegrityError(f"{self.origin}: file {path!r} {found}. {self.remedy}")
-
-
-def _verify(place: _Place, expected_digest: str | None) -> Manifest:
-    try:
-        present = set(_files_below(place.root, place.origin))
-        if place.manifest not in present:
-            raise place.failure(place.manifest, "is missing; expected the sealed servable's manifest")
-        data = (place.root / place.manifest).read_bytes()
-        digest = sha256_bytes(data)
-        if expected_digest is not None and digest != expected_digest:
-            raise place.failure(place.manifest, f"has sha256 {digest}; expected {expected_digest}")
-        manifest = _parse(data, f"{place.origin}: file {place.manifest!r}")
-        expected = {place.locate(path): path for path in manifest.files}
-        for path in sorted(present - expected.keys() - {place.manifest}):
-            raise place.failure(path, "is not in the manifest; expected only files that were sealed")
-        for path, sealed in sorted(expected.items()):
-            _check_file(place, path, manifest.files[sealed], present, whole=place.which(sealed))
-    except OSError as error:
-        raise UnavailableError(
-            f"{place.origin}: {error.filename or place.root} cannot be read ({error.strerror}); expected a readable "
-            "servable. Check its permissions and its disk, then run the same command again."
-        ) from error
-    return manifest
-
-
-def _check_file(place: _Place, path: str, entry: FileEntry, present: set[str], *, whole: bool) -> None:
-    if path not in present:
-        raise place.failure(path, f"is missing; expected {entry.size_bytes} bytes")
-    size_bytes = (place.root / path).stat().st_size
-    if size_bytes != entry.size_bytes:
-        raise place.failure(path, f"has {size_bytes} bytes; expected {entry.size_bytes}")
-    if whole and (digest := place.digest(place.root / path)) != entry.sha256:
-        raise place.failure(path, f"has sha256 {digest}; expected {entry.sha256}")
-
-
-def _files_below(root: Path, origin: str) -> Iterator[str]:
+def files_below(root: Path, origin: str) -> Iterator[str]:
     """Relative POSIX paths of all regular files; IntegrityError for a symbolic link or another special file."""
     pending = [("", root.lstat().st_mode)]
     while pending:
@@ -221,10 +147,11 @@ def _read(path: Path, origin: str) -> bytes:
         ) from error
 
 
-def _parse(data: bytes, origin: str) -> Manifest:
+def parse_manifest(data: bytes, origin: str) -> Manifest:
+    """The manifest whose bytes are `data`; IntegrityError, which names `origin`, if they are none."""
     try:
         return _manifest(json.loads(data, parse_constant=_refuse_constant))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IntegrityError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, IntegrityError) as error:
         reason = f"key {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise IntegrityError(
             f"{origin}: not a servable's manifest ({reason}); expected what Slipway sealed, format {FORMAT}. "

@@ -46,6 +46,18 @@ def sweep(parent: Path) -> None:
                     os.close(lock)
 
 
+def abandoned(parent: Path) -> list[Path]:
+    """The staging directories of dead publishers below `parent`, which the next sweep removes."""
+    found = []
+    for staging in sorted(parent.glob(f"{PREFIX}*")):
+        with contextlib.suppress(OSError):
+            lock = _lock(staging)
+            if lock is not None:
+                os.close(lock)
+                found.append(staging)
+    return found
+
+
 def _claim(staging: Path) -> int | None:
     """Make `staging` and return a descriptor that holds its lock; None if a sweep was quicker."""
     staging.mkdir()

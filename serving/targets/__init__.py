@@ -6,6 +6,7 @@ A target says which process to start and whether it is ready; `serving.targets.p
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -26,6 +27,7 @@ class ServeSpec:
     base: the folder that versions are published to; it holds `models.config` and `labels.config`.
     host: the address to listen on; a target that cannot choose says so in its docstring.
     model_directory: a verified local copy of a version's MLflow model; the target `mlflow` serves that, and no base.
+    tls: whether `extra_args` have the server speak TLS.
     extra_args: passed to the server as they are, after our own.
     """
 
@@ -36,6 +38,7 @@ class ServeSpec:
     host: str = "127.0.0.1"
     model_directory: Path | None = None
     extra_args: tuple[str, ...] = ()
+    tls: bool = False
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
@@ -91,5 +94,10 @@ def open_target(name: str) -> Target:
 
 def reachable(host: str) -> str:
     """Return the host by which this machine reaches a server that listens on `host`, in brackets if it is IPv6."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
-    return f"[{host}]" if ":" in host else host
+    try:
+        address = ip_address(host)
+    except ValueError:  # a name
+        return host
+    if address.is_unspecified:
+        host = "::1" if address.version == 6 else "127.0.0.1"
+    return f"[{host}]" if address.version == 6 else host

@@ -21,7 +21,7 @@ def main() -> None:
     if os.getppid() != int(parent):
         sys.exit("the process that started this server ended before it")
     try:
-        os.execvp(command[0], command)  # noqa: S606 - no shell is the point
+        os.execvp(command[0], command)  # noqa: S606 - no shell is the point # nosec B606
     except OSError as error:
         sys.exit(f"{command[0]}: {error.strerror}; expected a program that can be started")
 

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from serving.client.credentials import CredentialsError
 from serving.targets import Addresses, Command, ServeSpec, Target, leash
 from slipway.errors import InputError, SlipwayError, UnavailableError
 
@@ -125,6 +126,8 @@ def _wait_until_ready(target: Target, spec: ServeSpec, process: subprocess.Popen
     while time.monotonic() < deadline:
         try:
             ready, words = target.state(spec)
+        except CredentialsError:
+            raise  # it answers, and will not let us in later either
         except UnavailableError as error:
             ready, words = False, str(error)
         if ready:

@@ -14,7 +14,8 @@ _PROBE_TIMEOUT_S = 5.0
 def addresses(spec: ServeSpec) -> Addresses:
     """REST and gRPC on the ports of `spec`."""
     host = reachable(spec.host)
-    return Addresses(f"http://{host}:{spec.rest_port}", f"grpc://{host}:{spec.grpc_port}")
+    secure = "s" if spec.tls else ""
+    return Addresses(f"http{secure}://{host}:{spec.rest_port}", f"grpc{secure}://{host}:{spec.grpc_port}")
 
 
 def state(spec: ServeSpec, label: str | None = None) -> tuple[bool, str]:

@@ -4,6 +4,8 @@ import re
 from dataclasses import Field, fields
 from pathlib import Path
 
+import click
+
 from pipeline.cli import main
 from pipeline.options import HELP, config_keys
 from serving.model_server.flags import Flags
@@ -13,6 +15,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 ARGUMENTS = {
     "images": ("`IMAGES...`", "Image files, or folders of them."),
     "answer": ("`REQUEST_ID` or `VERSION`", "An answer's `x-slipway-request-id`, or a model version's number."),
+    "file": ("`FILE`", "The file that the command makes or changes."),
+    "key_id": ("`KEY_ID`", "A key's id: 32 hex digits, as `slipway keys list` shows them."),
     "model": ("`NAME`", "Registered model's name; the same as `--name`."),
 }
 
@@ -23,11 +27,20 @@ def tables() -> dict[tuple[str, str], str]:
     return {
         ("configuration.md", "For every command that uses them"): _configuration(""),
         **{("configuration.md", section): _configuration(section) for section in sections},
-        **{("commands.md", name): _options(name) for name in main.commands},
+        **{("commands.md", name): _options(command) for name, command in commands().items()},
         ("model-server.md", "Flags"): _flags(),
         ("tensorflow-serving-compatibility.md", "Flags"): _tensorflow_serving_flags(),
         ("tensorflow-serving-compatibility.md", "Flags of our own"): _flags(of_our_own=True),
     }
+
+
+def commands() -> dict[str, click.Command]:
+    """By the words after `slipway`; of a group such as `keys`, each of its commands."""
+    found: dict[str, click.Command] = {}
+    for name, command in main.commands.items():
+        of_group = command.commands if isinstance(command, click.Group) else {}
+        found |= {f"{name} {sub}": each for sub, each in of_group.items()} or {name: command}
+    return found
 
 
 def shown(page: str, heading: str) -> str:
@@ -48,18 +61,19 @@ def write() -> None:
 
 def _configuration(section: str) -> str:
     rows = [
-        (f"`{item.key}`", f"`{item.flag}`", f"`{_default(item.default)}`", HELP[item.key])
+        (f"`{item.key}`", f"`{item.flag}`", _default(item.default), HELP[item.key])
         for item in config_keys().values()
         if item.key.rpartition(".")[0] == section
     ]
     return _table(("key", "option", "default", ""), rows)
 
 
-def _options(name: str) -> str:
+def _options(command: click.Command) -> str:
     """A command's own options, and which part of the configuration it takes."""
-    of_configuration = {item.parameter: item.key for item in config_keys().values()}
+    is_configured = any(parameter.name == "config" for parameter in command.params)  # else --name is its own
+    of_configuration = {item.parameter: item.key for item in config_keys().values() if is_configured}
     rows, taken = [], []
-    for parameter in main.commands[name].params:
+    for parameter in command.params:
         if parameter.param_type_name == "argument":
             rows.append(ARGUMENTS[parameter.name])
         elif parameter.name in of_configuration:
@@ -67,7 +81,8 @@ def _options(name: str) -> str:
         else:
             rows.append((f"`{parameter.opts[0]}`", re.sub(r" +", " ", parameter.help)))
     parts = dict.fromkeys(key.partition(".")[0] for key in taken)
-    rows.append(("[configuration](configuration.md)", ", ".join(f"`{part}`" for part in parts)))
+    if parts:
+        rows.append(("[configuration](configuration.md)", ", ".join(f"`{part}`" for part in parts)))
     return _table(("option", ""), rows)
 
 
@@ -90,11 +105,11 @@ def _tensorflow_serving_flags() -> str:
 
 
 def _flag(flag: Field) -> tuple[str, str, str]:
-    return f"`--{flag.name}`", f"`{_default(flag.default)}`" if flag.default != "" else "none", flag.metadata["help"]
+    return f"`--{flag.name}`", _default(flag.default), flag.metadata["help"]
 
 
 def _default(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return "none" if value == "" else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

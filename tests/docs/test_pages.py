@@ -28,7 +28,7 @@ from tests.docs.tables import tables
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = {page.relative_to(ROOT).as_posix(): page for page in PAGES}
-TARGETS_OF_MAKE = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+TARGETS_OF_MAKE = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 OTHER_PROGRAMS = {".", "curl", "docker", "printf", "tensorflow_model_server"}
 PLACEHOLDER = re.compile(r"\b(?:N|RUN_ID|TEXT|IMAGE|FILE|PATH|NAME|STEP|COMMAND)\b|\.\.\.")
 
@@ -57,20 +57,26 @@ def check_slipway(name: str, rest: list[str]) -> None:
     if name in {"COMMAND", "STEP"}:
         return
     assert name in main.commands, f"no command {name!r}"
+    command = main.commands[name]
+    if isinstance(command, click.Group):
+        if not rest:
+            return
+        assert rest[0] in command.commands, f"slipway {name} has no command {rest[0]!r}"
+        command, rest = command.commands[rest[0]], rest[1:]
     values = [PLACEHOLDER.sub("1", word) for word in rest]
-    for bare in [word for word in values if word.startswith("--") and word not in all_options(name)]:
+    for bare in [word for word in values if word.startswith("--") and word not in all_options(command)]:
         raise AssertionError(f"slipway {name} has no option {bare}")
     if values and values[-1].startswith("--"):
-        values.append("1" if not takes_nothing(name, values[-1]) else "true")
-    main.commands[name].make_context(name, values, parent=click.Context(main))
+        values.append("1" if not takes_nothing(command, values[-1]) else "true")
+    command.make_context(name, values, parent=click.Context(main))
 
 
-def all_options(name: str) -> set[str]:
-    return {"--help"} | {option for parameter in main.commands[name].params for option in parameter.opts}
+def all_options(command: click.Command) -> set[str]:
+    return {"--help"} | {option for parameter in command.params for option in parameter.opts}
 
 
-def takes_nothing(name: str, option: str) -> bool:
-    return any(option in parameter.opts and parameter.flag_value for parameter in main.commands[name].params)
+def takes_nothing(command: click.Command, option: str) -> bool:
+    return any(option in parameter.opts and parameter.flag_value for parameter in command.params)
 
 
 def check_mlflow_run(rest: list[str]) -> None:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from pipeline.cli import main
-from serving.servable.manifest import verify_published
+from serving.servable.verification import verify_published
 from tests.serving.stores.kill_points import die_before_call
 
 # Imported before the forks, rather than in each of them.

@@ -10,6 +10,7 @@ from pipeline.reconcile.world import World as Scene
 from pipeline.reconcile.world import read_listing
 from serving.client import connect
 from serving.client.server_status import ServerStatus
+from serving.stores import open_store
 from tests.pipeline.lifecycle_world import World, background, free_ports, wait_until
 from tests.pipeline.registered_world import RegisteredWorld
 from tests.serving.model_server.servables import WEIGHTS, png
@@ -38,7 +39,7 @@ class ReconcileWorld(RegisteredWorld):
     @contextmanager
     def scene(self, **settings):
         config = self.config(**settings)
-        place = Place(self.base, self.folder / "verify.log")
+        place = Place(open_store(str(self.base)), self.folder / "verify.log")
         followers = Followers(config.reconcile.addresses, place)
         with closing(followers):
             yield Scene(config, self.registry, self.ledger, followers, say=lambda _text: None)

@@ -140,3 +140,19 @@ def test_the_environment_stands_below_an_option_and_above_the_default(monkeypatc
     monkeypatch.setenv("SLIPWAY_TRAIN_EPOCHS", "0")
     assert "train.epochs is 0" in CliRunner().invoke(main, ["train"]).output
     assert "train.epochs is -1" in CliRunner().invoke(main, ["train", "--epochs", "-1"]).output
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("base", "s3://AKIA:hid/den@bucket/models"),
+        ("base", "file://user:hidden@host/models"),
+        ("data.source", "s3://user:hidden@bucket/images"),
+        ("reconcile.servers", "grpc://127.0.0.1:8500,grpc://user:hidden@host:8500"),
+        ("rollout.rest_servers", "http://user:hidden@127.0.0.1:8501"),
+    ],
+)
+def test_a_password_in_an_address_is_refused_before_a_run_could_log_it(key, value):
+    with pytest.raises(InputError, match=f"{key}: an address with a user or password") as refused:
+        load_config(None, {key: value})
+    assert "hid" not in str(refused.value)

@@ -10,7 +10,7 @@ from pipeline.data.sources import list_source
 from slipway.errors import InputError
 from slipway.files import sha256_file
 
-FIRST_DIGIT = "db8eb7474a3095a68798c92f311a63da9d1ab77ed9ec2ae7a1c0342bc6fd68b0"
+FIRST_DIGIT = "db8eb7474a3095a68798c92f311a63da9d1ab77ed9ec2ae7a1c0342bc6fd68b0"  # pragma: allowlist secret
 
 
 def touch(folder, *paths):
@@ -79,7 +79,7 @@ def test_a_source_that_is_none_is_refused_with_what_is_expected(tmp_path, name):
     fault = "is neither a folder nor a CSV file" if name == "archive.zip" else "does not exist"
     assert refusal(tmp_path / name, tmp_path) == (
         f"data.source: '{tmp_path / name}' {fault}; expected 'digits', a folder with a subfolder per class, or a CSV "
-        "file with the columns path,label. Edit it or pass --data."
+        "file with the columns path,label, here or in S3 (s3://BUCKET/PREFIX). Edit it or pass --data."
     )
 
 
@@ -166,7 +166,7 @@ def test_files_are_absolute_whatever_the_working_directory(tmp_path, monkeypatch
     touch(tmp_path, "animals/cat/1.jpg")
     listings = [list_source("digits", Path("work")), list_source("animals", Path("work"))]
     monkeypatch.chdir("/")
-    assert all(listing.place.is_dir() and listing.candidates[0].file.is_file() for listing in listings)
+    assert all(Path(listing.place).is_dir() and listing.candidates[0].file.is_file() for listing in listings)
 
 
 def test_digits_are_written_once_and_leave_nothing_beside(tmp_path):

@@ -10,6 +10,7 @@ from tests.pipeline.lifecycle_world import NAME, free_ports
 pytestmark = pytest.mark.integration
 
 FILES = (
+    "environment.cdx.json",
     "golden/golden.npz",
     "labels.json",
     "manifest.json",

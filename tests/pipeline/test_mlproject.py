@@ -10,7 +10,7 @@ import yaml
 from rattler import MatchSpec
 
 from pipeline.cli import main
-from pipeline.mlproject import conda_yaml, mlproject
+from pipeline.mlproject import conda_yaml, entry_points, mlproject
 
 ROOT = Path(__file__).parents[2]
 STEPS = (
@@ -31,7 +31,8 @@ def test_every_step_is_an_entry_point_and_a_command():
 
     project = load_project(str(ROOT))
     assert set(STEPS) <= set(main.commands)
-    for name in main.commands:
+    assert set(project._entry_points) == set(entry_points()) >= set(STEPS)
+    for name in entry_points():
         assert project.get_entry_point(name).name == name
 
 
@@ -39,7 +40,7 @@ def test_an_entry_point_passes_each_parameter_to_the_option_of_its_name():
     from mlflow.projects.utils import load_project
 
     project = load_project(str(ROOT))
-    for name, command in main.commands.items():
+    for name, command in entry_points().items():
         entry = project.get_entry_point(name)
         options = {parameter.name for parameter in command.params}
         assert set(entry.parameters) == options

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from serving.servable.manifest import read_manifest, verify_published
+from serving.servable.manifest import read_manifest
+from serving.servable.verification import verify_published
 from slipway.files import sha256_file
 from tests.pipeline.conftest import GOOD, ended_well
 from tests.pipeline.lifecycle_world import NAME, NETWORK, World

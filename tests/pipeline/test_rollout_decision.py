@@ -80,6 +80,23 @@ def test_a_step_begins_with_nothing_answered_in_it():
     assert judgement.progress.answered < 1500
 
 
+def test_no_step_is_taken_while_there_is_considerable_evidence_for_an_abort():
+    """40 % slower is between margin and tolerance: evidence for going on comes too, in some rollouts first."""
+    policy, waited, draw = RolloutPolicy(), 0, np.random.default_rng(0)
+    for _ in range(20):
+        progress, judgement = Progress(), None
+        while judgement is None or judgement.verdict in {"hold", "advance"}:
+            share = policy.plan[progress.step].share / 100
+            canary = int(draw.binomial(1000, share))
+            look = arm(EQUAL, 1000 - canary, draw), arm(Behaviour(latency_ms=28.0), canary, draw)
+            judgement = judged(policy, look, progress=progress)
+            progress, latency = judgement.progress, line(judgement, "latency")
+            if judgement.verdict in {"advance", "promote"}:
+                assert latency.worse < 10
+            waited += latency.harmless >= latency.go_on_at and latency.standing == "wait"
+    assert waited, "the evidence was never on both sides"
+
+
 def test_too_few_requests_hold_whatever_the_evidence():
     judgement = judged(dataclasses.replace(ERRORS_ALONE, least_requests=5000), *looks(EQUAL, 9))
     assert judgement.verdict == "hold"

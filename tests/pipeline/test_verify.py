@@ -1,12 +1,19 @@
 """`slipway verify`: a line for each thing that was recorded, and exit code 1 for the first that differs."""
 
+import shutil
+
 import pytest
 from sqlalchemy import delete, update
 
+from pipeline.reconcile.serving import RefusedError
+from pipeline.verify import ask_golden, verify_alone
 from registry.database import LEDGER
+from serving.stores import open_store
+from slipway.errors import IntegrityError
 from tests.pipeline.lifecycle_world import json_of
 from tests.registry.tampering import tamper
 from tests.serving.model_server.processes import free_ports, model_server
+from tests.serving.model_server.servables import WEIGHTS
 
 
 @pytest.fixture
@@ -26,6 +33,26 @@ def test_whole_copies_are_a_line_each_and_exit_code_0(registered, live, monkeypa
     assert live.tags["slipway.manifest_digest"] in stored
     assert published.split()[:2] == ["published", "whole"]
     assert str(registered.base / "digits" / "1") in published
+
+
+def test_what_was_published_is_not_run_to_be_asked_unless_it_is_what_was_registered(registered, live, monkeypatch):
+    """Sealed, whole, and another network: it could be made to answer anything, and a network is a program."""
+    other = registered.version(weights=-WEIGHTS)
+    registered.published(monkeypatch, other)
+    here, there = (registered.base / "digits" / str(number) for number in (1, other.version))
+    shutil.rmtree(here)
+    shutil.copytree(there, here)
+    log = registered.folder / "verify.log"
+    with pytest.raises(RefusedError, match=f"expected {live.tags['slipway.manifest_digest']}"):
+        verify_alone(live, open_store(str(registered.base)), log)
+    assert not log.exists()
+
+
+def test_golden_requests_that_were_changed_are_not_asked(registered, live):
+    golden = registered.base / "digits" / "1" / "assets.extra" / "slipway" / "golden" / "golden.npz"
+    golden.write_bytes(golden.read_bytes()[:-1] + b"x")
+    with pytest.raises(IntegrityError, match=r"golden\.npz has sha256"):
+        ask_golden("127.0.0.1:9", live, open_store(str(registered.base)))
 
 
 @pytest.mark.parametrize("damaged", ["registry", "published"])

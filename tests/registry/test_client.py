@@ -9,7 +9,8 @@ import time
 import pytest
 
 from registry.client import NewVersion, RegisteredModel, Registry
-from registry.mlflow_errors import mlflow_errors, without_credentials
+from registry.mlflow_errors import mlflow_errors
+from slipway.credentials import without_credentials
 from slipway.errors import InputError, NotFoundError, SlipwayError, UnavailableError
 from tests.registry.large_registry import fill
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.evaluation import ClassResult
-from registry.gate import Candidate, gate
+from registry.gate import Candidate, SignatureCheck, gate, report_from_dict
 from registry.policy import Policy
 from slipway.errors import InputError
 from tests.registry.conftest import make_evaluation
@@ -271,3 +271,32 @@ def test_the_next_command_after_a_pass_is_the_promotion_and_after_a_refusal_its_
 def test_a_policy_outside_its_ranges_is_refused_with_what_was_expected(values, problem):
     with pytest.raises(InputError, match=problem):
         Policy(**values)
+
+
+SIGNED = Policy(require_signature=True)
+
+
+@pytest.mark.parametrize(
+    ("signature", "passes", "note"),
+    [
+        (SignatureCheck(key_id="a" * 32), True, f"by key {'a' * 32}"),
+        (SignatureCheck(problem="digits version 2: key k is revoked."), False, "key k is revoked"),
+        (None, False, "nobody has verified it"),
+    ],
+)
+def test_where_a_signature_is_required_a_version_without_a_good_one_is_refused(signature, passes, note):
+    report = gate(dataclasses.replace(GOOD, signature=signature), CHAMPION, SIGNED)
+    assert report.passed == passes
+    assert rule(report, "signature").passed == passes
+    assert note in rule(report, "signature").note
+    assert report_from_dict(json.loads(json.dumps(report.as_dict()))).passed == passes
+
+
+def test_where_none_is_required_nothing_is_said_of_signatures():
+    assert all(each.rule != "signature" for each in gate(GOOD, CHAMPION, Policy()).rules)
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_a_policy_that_does_not_say_whether_a_signature_is_required_is_refused(value):
+    with pytest.raises(InputError, match=r"require_signature is .*; expected true or false"):
+        Policy(require_signature=value)

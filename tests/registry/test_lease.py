@@ -9,6 +9,7 @@ import pytest
 from registry.lease import lease, renewed_lease
 from registry.ledger import Ledger
 from slipway.errors import ConflictError, UnavailableError
+from tests.pipeline.lifecycle_world import wait_until
 
 
 class Clock:
@@ -97,6 +98,55 @@ def test_one_who_waits_gets_the_lease_when_it_is_released(ledger):
     with lease(ledger, "digits", 60, wait_s=20):
         assert time.monotonic() >= released[0]
     holder.join()
+
+
+def test_one_who_takes_it_again_at_once_keeps_nobody_out(ledger):
+    stop, taken = threading.Event(), []
+
+    def take_again_and_again():
+        while not stop.is_set():
+            with lease(ledger, "digits", 60, wait_s=60):
+                taken.append(time.monotonic())
+                time.sleep(0.1)
+
+    greedy = [threading.Thread(target=take_again_and_again) for _ in range(2)]
+    for each in greedy:
+        each.start()
+    try:
+        wait_until(lambda: taken, "nobody took it", 60)
+        for _ in range(2):
+            began = time.monotonic()
+            with lease(ledger, "digits", 60, wait_s=20):
+                waited_s = time.monotonic() - began
+            assert waited_s < 10
+    finally:
+        stop.set()
+        for each in greedy:
+            each.join()
+    assert taken
+
+
+def test_a_place_in_line_is_left_with_its_process(database, ledger):
+    processes = multiprocessing.get_context("spawn")
+    with lease(ledger, "digits", 60):
+        child = processes.Process(target=_wait_for, args=(database,))
+        child.start()
+        wait_until(lambda: "is next" in _refusal(ledger, "digits"), "nobody came to wait", 60)
+        child.kill()
+        child.join(60)
+    with lease(ledger, "digits", 60):
+        pass
+
+
+def _wait_for(url):
+    with lease(Ledger(url, Clock()), "digits", 60, wait_s=3600):
+        pass
+
+
+def _refusal(ledger, key):
+    with pytest.raises(ConflictError) as conflict, lease(ledger, key, 60):
+        pass
+    return str(conflict.value)
 
 
 def test_one_who_waits_for_longer_than_it_may_is_told_who_holds_it(ledger):

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
-from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, Wanted, labels_config, listed, models_config
+from serving.model_config import (
+    LABELS_CONFIG,
+    MODELS_CONFIG,
+    Wanted,
+    labels_config,
+    listed,
+    models_config,
+    rebased,
+)
 from slipway.errors import InputError
 
 versions = st.integers(1, 2**63 - 1)
@@ -182,3 +190,16 @@ def test_a_model_whose_own_name_ends_in_canary_is_not_taken_for_candidates():
     assert list(entries(content)) == ["digits-canary", "digits"]
     with pytest.raises(InputError, match="'digits-canary' is listed for /models/digits-canary"):
         models_config(present, "digits", "/models/digits", Wanted(1, candidate=2))
+
+
+@pytest.mark.parametrize("inside", ["../x", "..", "digits/../../x", "a/b", "digits/", ".x", "x y", ""])
+def test_a_base_path_that_is_no_model_s_is_not_carried_to_another_machine(inside):
+    content = labels_config(None, "digits", f"s3://bucket/models/{inside}", Wanted(1))
+    with pytest.raises(InputError, match=r"labels\.config: model 'digits' has base_path .* directly below s3://bucket"):
+        rebased(content, LABELS_CONFIG, "s3://bucket/models", "/srv/models")
+
+
+def test_a_model_s_base_path_is_carried_to_another_machine():
+    content = labels_config(None, "digits", "s3://bucket/models/digits", Wanted(1))
+    moved = rebased(content, LABELS_CONFIG, "s3://bucket/models", "/srv/models")
+    assert entries(moved)["digits"].base_path == "/srv/models/digits"

@@ -69,6 +69,7 @@ def test_the_file_reads_as_people_write_it():
         ('{"models": {"m": {"traffic": {"stable": 110, "canary": -10}}}}', "stable is 110; expected a share of 0 to"),
         ('{"models": {"m": {"traffic": {"stable": "95", "canary": 5}}}}', "traffic.stable is '95'; expected a share"),
         ('{"models": {"m": {"traffic": {"stable": NaN, "canary": NaN}}}}', "expected a share of 0 to 100"),
+        (f'{{"models": {{"m": {{"shadow": {{"canary": {10**400}}}}}}}}}', "m.shadow.canary is 1000.*expected a share"),
         ('{"models": {"m": {"shadow": {"canary": 101}}}}', "models.m: shadow is 101"),
         ('{"models": {"m": {"key_header": 5}}}', "key_header is 5"),
         ('{"models": {"m": {"key_header": "x user"}}}', "expected the name of a header"),

@@ -4,22 +4,20 @@ SLIPWAY_SOAK_FOLDER names a folder that keeps the network and the kills that are
 there. Without it everything is made anew. Run with `-s` to see the table grow.
 """
 
-import json
 import os
 import random
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from slipway.files import write_atomically
 from tests.pipeline.conftest import ended_well
 from tests.pipeline.lifecycle_kills import check_nothing_partial
 from tests.pipeline.lifecycle_world import NAME, World
 from tests.serving.stores.kill_points import run_until_call, run_until_moment
+from tests.soak.kept import Kills
 
 pytestmark = pytest.mark.soak
 
@@ -28,26 +26,6 @@ MOMENTS = 20
 LONGEST_S = 3.0  # from the first staged byte; shortened when a kill comes too late
 TIMEOUT_S = 600
 DONE = "whole, 0 leftovers"
-
-
-@dataclass
-class Kills:
-    """What was killed, and what was there after it; kept in a file."""
-
-    file: Path
-
-    def __post_init__(self):
-        state = json.loads(self.file.read_text()) if self.file.exists() else {}
-        self.done = state.get("done", {})
-        self.finished = state.get("finished", False)  # every call has had its kill
-
-    def record(self, kill, left):
-        self.done[kill] = left
-        print(f"{len(self.done):4}  {kill:<28}  {left}")  # noqa: T201 - the table is what a soak is for
-        self.save()
-
-    def save(self):
-        write_atomically(self.file, json.dumps({"done": self.done, "finished": self.finished}, indent=1).encode())
 
 
 @pytest.fixture(scope="module")

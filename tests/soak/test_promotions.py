@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from benchmarks.serving.network import NAME
 from registry.ledger import Ledger
 from slipway.files import write_atomically
 from tests.pipeline.lifecycle_world import wait_until
+from tests.soak.kept import soak_folder
 from tests.soak.promotion_scene import Clients, Scene
 
 pytestmark = pytest.mark.soak
@@ -27,13 +27,6 @@ NEW = PROMOTIONS // 5
 REQUESTS = 200 * PROMOTIONS
 KILLS = int(os.environ.get("SLIPWAY_SOAK_KILLS", "50"))
 LONGEST_S = 6.0  # of a promotion of a version that is new, after its first sign
-
-
-def folder_of(name, tmp_path_factory):
-    kept = os.environ.get("SLIPWAY_SOAK_FOLDER")
-    folder = Path(kept).absolute() / name if kept else tmp_path_factory.mktemp(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 class Done:
@@ -51,7 +44,7 @@ class Done:
 
 def test_a_hundred_promotions_fail_no_request(tmp_path_factory):
     """None failed, none answered by a version that was neither old nor new; the ledger has them all and verifies."""
-    folder = folder_of("promotions", tmp_path_factory)
+    folder = soak_folder("promotions", tmp_path_factory)
     scene = Scene(folder, 21)
     done = Done(folder / "promotions.json")
     live = done.lines[-1]["to"] if done.lines else 1
@@ -87,7 +80,7 @@ def test_a_hundred_promotions_fail_no_request(tmp_path_factory):
 
 def test_a_reconciler_killed_at_fifty_moments_leaves_one_of_two_versions_live(tmp_path_factory):
     """The next pass always finishes, and nothing is left behind; half of the kills fall into the pass's own writing."""
-    folder = folder_of("kills", tmp_path_factory)
+    folder = soak_folder("kills", tmp_path_factory)
     done = Done(folder / "kills.json")
     scene = Scene(folder, 51)
     live = done.lines[-1]["to"] if done.lines else 1

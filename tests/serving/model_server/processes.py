@@ -20,7 +20,9 @@ def free_ports(count):
 
 
 class ServerProcess:
-    def __init__(self, log, *flags, command=(sys.executable,)):
+    def __init__(self, log, *flags, command=(sys.executable,), tls=None):
+        """`tls`: how REST is asked, an SSLContext; None is plain text."""
+        self._tls = tls
         self.port, self.rest_port = free_ports(2)
         self.address = f"127.0.0.1:{self.port}"
         self._log = log
@@ -33,13 +35,18 @@ class ServerProcess:
         return self._log.read_text()
 
     def request(self, method, path, document=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=30)
+        connection = self.connect()
         try:
             connection.request(method, path, None if document is None else json.dumps(document))
             response = connection.getresponse()
             return response.status, json.loads(response.read())
         finally:
             connection.close()
+
+    def connect(self):
+        if self._tls is None:
+            return http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=30)
+        return http.client.HTTPSConnection("127.0.0.1", self.rest_port, timeout=30, context=self._tls)
 
     def predict(self, model, instances, *, where="", signature="serving_default"):
         document = {"signature_name": signature, "instances": instances}

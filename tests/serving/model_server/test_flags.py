@@ -95,6 +95,13 @@ def test_an_unsupported_flag_is_taken_when_it_says_what_is_so_anyway(name):
     assert parse_flags([BASE, f"--{name}={same}"]) == parse_flags([BASE])
 
 
+@pytest.mark.parametrize("name", ["trusted_keys", "access_tokens_file", "ssl_config_file"])
+def test_a_flag_that_closes_a_door_is_not_empty(name):
+    for arguments in ([f"--{name}="], [f"--{name}", ""]):
+        with pytest.raises(InputError, match=rf"--{name}=: is empty.*expected a path"):
+            parse_flags([BASE, *arguments])
+
+
 def test_a_unix_socket_is_enough_to_listen_on():
     assert parse_flags([BASE, "--port=0", "--rest_api_port=0", "--grpc_socket_path=s"]).grpc_socket_path == "s"
 

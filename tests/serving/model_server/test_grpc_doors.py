@@ -13,7 +13,7 @@ from serving.model_server.grpc_arguments import parse_channel_arguments
 from serving.model_server.grpc_server import GrpcOptions, make_grpc_server
 from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
-from serving.model_server.tls import credentials, read_tls
+from serving.model_server.tls import Certificates
 from serving.wire.predict_pb2 import PredictRequest, PredictResponse
 from serving.wire.tensors import to_numpy, to_proto
 from slipway.errors import InputError, UnavailableError
@@ -106,6 +106,12 @@ def authority():
     return Authority()
 
 
+def certificates(config):
+    certificates = Certificates(config)
+    certificates.file.start()
+    return certificates
+
+
 def secure(port, authority, key=None, certificate=None):
     credentials = grpc.ssl_channel_credentials(
         authority.pem.encode(), key and key.encode(), certificate and certificate.encode()
@@ -117,7 +123,7 @@ def test_tls_answers_who_trusts_its_authority_and_nobody_in_plain_text(models, a
     key, certificate = authority.issue("server")
     config = ssl_config(tmp_path / "ssl.config", server_key=key, server_cert=certificate)
     path = str(tmp_path / "grpc.sock")
-    with serving(models, GrpcOptions(socket_path=path, credentials=credentials(read_tls(config)))) as port:
+    with serving(models, GrpcOptions(socket_path=path, credentials=certificates(config).grpc_credentials)) as port:
         with secure(port, authority) as channel:
             assert answer(channel) == [1.0, 1.0]
         for target in (f"127.0.0.1:{port}", f"unix:{path}"):
@@ -132,7 +138,7 @@ def test_with_client_verify_a_client_needs_a_certificate_of_the_authority(models
     config = ssl_config(
         tmp_path / "ssl.config", server_key=key, server_cert=certificate, custom_ca=authority.pem, client_verify=True
     )
-    with serving(models, GrpcOptions(credentials=credentials(read_tls(config)))) as port:
+    with serving(models, GrpcOptions(credentials=certificates(config).grpc_credentials)) as port:
         with secure(port, authority, *authority.issue("client")) as channel:
             assert answer(channel) == [1.0, 1.0]
         for stranger in ((), Authority().issue("client")):
@@ -151,12 +157,12 @@ def test_a_mistake_in_the_ssl_file_names_file_and_place(authority, tmp_path):
         ({"server_key": other_key, "server_cert": certificate}, "expected server_key to be the key of server_cert"),
     ):
         with pytest.raises(InputError, match=expected) as refusal:
-            read_tls(ssl_config(path, **fields))
+            certificates(ssl_config(path, **fields))
         assert str(refusal.value).startswith(str(path))
         assert "PRIVATE" not in str(refusal.value).replace("BEGIN PRIVATE KEY-----\\n...", "")
     path.write_text('server_key: "a"\nserver_kex: "b"\n')
     with pytest.raises(InputError, match=r"line 2: .*SSLConfig"):
-        read_tls(path)
+        certificates(path)
 
 
 def test_channel_arguments_reach_grpc(models):

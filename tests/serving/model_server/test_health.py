@@ -1,7 +1,10 @@
 """The gRPC health service: Check is in test_grpc.py; here Watch and List."""
 
+import socket
+import struct
 import threading
 import time
+from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -10,11 +13,13 @@ from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import GrpcOptions, make_grpc_server
 from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
+from serving.wire.get_model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
 from serving.wire.health_pb2 import HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse
 from tests.serving.model_server.fakes import FakeLoads, put_version, settings
 from tests.serving.model_server.processes import free_ports
 
 PREDICTION = "tensorflow.serving.PredictionService"
+STRANGERS = 200
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 
@@ -30,6 +35,7 @@ class World:
         api = GrpcApi(self.models, self.draining.is_set)
         self.server = make_grpc_server(api, f"127.0.0.1:{port}", 1, GrpcOptions(health=health))
         self.server.start()
+        self.address = ("127.0.0.1", port)
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
 
     def serve_model(self):
@@ -43,11 +49,17 @@ class World:
         )
         return call(HealthCheckRequest(service=service), timeout=30)
 
-    def ask(self, method, request, kind):
+    def ask(self, method, request, kind, service="grpc.health.v1.Health", timeout_s=10):
         call = self.channel.unary_unary(
-            f"/grpc.health.v1.Health/{method}", lambda message: message.SerializeToString(), kind.FromString
+            f"/{service}/{method}", lambda message: message.SerializeToString(), kind.FromString
         )
-        return call(request, timeout=10)
+        return call(request, timeout=timeout_s)
+
+    def assert_answers(self):
+        self.ask("Check", HealthCheckRequest(), HealthCheckResponse, timeout_s=1.5)
+        status = GetModelStatusRequest()
+        status.model_spec.name = "m"
+        self.ask("GetModelStatus", status, GetModelStatusResponse, "tensorflow.serving.ModelService", timeout_s=1.5)
 
 
 @pytest.fixture
@@ -99,6 +111,64 @@ def test_a_client_that_is_gone_is_not_told_and_others_are(world):
     gone.cancel()
     world.serve_model()
     assert next(staying).status == SERVING
+
+
+@contextmanager
+def streams_without_a_message(world, method):
+    done = threading.Event()
+
+    def nothing():
+        done.wait(30)
+        return
+        yield
+
+    with grpc.insecure_channel(f"127.0.0.1:{world.address[1]}", [("grpc.use_local_subchannel_pool", 1)]) as stranger:
+        call = stranger.stream_stream(f"/grpc.health.v1.Health/{method}")
+        calls = [call(nothing(), timeout=30) for _ in range(STRANGERS)]
+        try:
+            yield
+        finally:
+            done.set()
+            for each in calls:
+                each.cancel()
+
+
+@contextmanager
+def watches_whose_answers_are_not_taken(world):
+    """One connection that lets the server send nothing on its streams."""
+
+    def frame(kind, flags, stream, payload):
+        return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+    def header(name, value):
+        return bytes([0, len(name)]) + name + bytes([len(value)]) + value
+
+    pairs = {b":method": b"POST", b":scheme": b"http", b":path": b"/grpc.health.v1.Health/Watch", b":authority": b"a"}
+    pairs |= {b"te": b"trailers", b"content-type": b"application/grpc"}
+    headers = b"".join(header(name, value) for name, value in pairs.items())
+    no_window = frame(4, 0, 0, struct.pack(">HI", 4, 0))
+    with socket.create_connection(world.address) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_window)
+        for stream in range(1, 2 * STRANGERS, 2):
+            connection.sendall(frame(1, 4, stream, headers) + frame(0, 1, stream, bytes(5)))
+        yield
+
+
+@pytest.mark.parametrize("method", ["Check", "List", "Watch"])
+def test_strangers_who_send_no_message_hold_up_neither_health_nor_status(world, method):
+    world.serve_model()
+    next(world.watch())
+    with streams_without_a_message(world, method):
+        time.sleep(0.5)
+        world.assert_answers()
+
+
+def test_strangers_who_take_no_answer_hold_up_neither_health_nor_status(world):
+    world.serve_model()
+    next(world.watch())
+    with watches_whose_answers_are_not_taken(world):
+        time.sleep(0.5)
+        world.assert_answers()
 
 
 def test_list_names_every_service(world):

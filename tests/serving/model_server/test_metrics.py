@@ -257,7 +257,7 @@ def test_pages_of_other_origins_may_call_when_cors_is_on(world):
     headers = {
         "access-control-allow-origin": "*",
         "access-control-allow-methods": "POST, GET",
-        "access-control-allow-headers": "Content-Type",
+        "access-control-allow-headers": "Content-Type, Authorization",
     }
     path = "/v1/models/m:predict"
     with ThreadPoolExecutor(1) as threads:

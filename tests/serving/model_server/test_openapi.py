@@ -46,6 +46,7 @@ def run_schemathesis(server, model, folder, max_examples):
 def test_every_reference_of_the_description_leads_somewhere():
     document = json.loads(openapi_json())
     references = set(re.findall(r'"\$ref": "#/components/(\w+)/(\w+)"', openapi_json().decode()))
+    references |= {("securitySchemes", name) for choice in document["security"] for name in choice}
     assert references == {(kind, name) for kind, named in document["components"].items() for name in named}
 
 

@@ -1,6 +1,6 @@
 """Flags of the server's doors, given to a real process that serves an ONNX model."""
 
-import http.client
+import ssl
 
 import grpc
 import numpy as np
@@ -35,8 +35,8 @@ def predict(channel):
     return to_numpy(call(request, timeout=20).outputs["sum"]).tolist()
 
 
-def get(port, path, method="GET"):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+def get(server, path, method="GET"):
+    connection = server.connect()
     connection.request(method, path)
     response = connection.getresponse()
     return response, response.read().decode()
@@ -45,18 +45,19 @@ def get(port, path, method="GET"):
 def test_one_server_with_all_of_its_doors_open(base, tmp_path):
     authority = Authority()
     key, certificate = authority.issue("server")
-    ssl = ssl_config(tmp_path / "ssl.config", server_key=key, server_cert=certificate)
+    config = ssl_config(tmp_path / "ssl.config", server_key=key, server_cert=certificate)
     monitoring = tmp_path / "monitoring.config"
     monitoring.write_text('prometheus_config { enable: true, path: "/metrics" }')
     socket_path = tmp_path / "grpc.sock"
     flags = (
         *(f"--model_base_path={base}", "--model_name=m", "--runtime=onnxruntime"),
-        *(f"--ssl_config_file={ssl}", f"--monitoring_config_file={monitoring}", f"--grpc_socket_path={socket_path}"),
+        *(f"--ssl_config_file={config}", f"--monitoring_config_file={monitoring}", f"--grpc_socket_path={socket_path}"),
         *("--rest_api_enable_cors_support", "--rest_api_num_threads=3", "--grpc_max_threads=3"),
         *("--num_load_threads=1", "--num_unload_threads=1", "--grpc_channel_arguments=grpc.max_concurrent_streams=9"),
         *("--tensorflow_session_parallelism=1", "--flush_filesystem_caches=false", "--enable_profiler=false"),
     )
-    with model_server(tmp_path / "log", *flags) as server:
+    trusting = ssl.create_default_context(cadata=authority.pem)
+    with model_server(tmp_path / "log", *flags, tls=trusting) as server:
         server.wait_ready()
         credentials = grpc.ssl_channel_credentials(authority.pem.encode())
         for target in (server.address, f"unix:{socket_path}"):
@@ -66,7 +67,7 @@ def test_one_server_with_all_of_its_doors_open(base, tmp_path):
                 assert predict(channel) == [5.0]
         status, answer = server.predict("m", [{"a": [1, 1], "b": 3}])
         assert (status, answer) == (200, {"predictions": [{"sum": 5.0, "twice": 6}]})
-        response, page = get(server.rest_port, "/metrics")
+        response, page = get(server, "/metrics")
         assert response.status == 200
         assert response.headers["access-control-allow-origin"] == "*"
         counts = {
@@ -86,8 +87,8 @@ def test_metrics_are_not_served_unless_a_file_enables_them(base, tmp_path):
         tmp_path / "log", f"--model_base_path={base}", "--model_name=m", "--runtime=onnxruntime"
     ) as server:
         server.wait_ready()
-        assert get(server.rest_port, "/monitoring/prometheus/metrics")[0].status == 404
-        assert get(server.rest_port, "/v1/models/m", "OPTIONS")[0].status == 400
+        assert get(server, "/monitoring/prometheus/metrics")[0].status == 404
+        assert get(server, "/v1/models/m", "OPTIONS")[0].status == 400
 
 
 @pytest.mark.parametrize("flag", ["ssl_config_file", "monitoring_config_file", "batching_parameters_file"])

@@ -147,7 +147,7 @@ def test_auto_tries_the_saved_model_last(base):
 
 
 def manifest_of(version):
-    from serving.servable.manifest import verify_published
+    from serving.servable.verification import verify_published
 
     return verify_published(version, None)
 

@@ -11,15 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.servable.images import MAX_PIXELS
-from serving.servable.manifest import (
-    Manifest,
-    Measurement,
-    VariantRecord,
-    read_manifest,
-    seal,
-    verify_bundle,
-    verify_published,
-)
+from serving.servable.manifest import Manifest, Measurement, VariantRecord, read_manifest, seal
+from serving.servable.verification import verify_bundle, verify_published
 from serving.stores import open_store
 from slipway.errors import IntegrityError
 from slipway.files import sha256_file
@@ -235,7 +228,9 @@ def test_a_published_version_is_held_to_the_same(bundle, tmp_path):
         (lambda document: document.update(classes=True), "True"),
         (lambda document: document["files"].update({"../x": {"sha256": "0" * 64, "size_bytes": 0}}), "../x"),
         (lambda document: document["files"].update({"x": {"sha256": "0" * 63, "size_bytes": 0}}), "sha256"),
+        (lambda document: document["files"].update({"x\ud800": {"sha256": "0" * 64, "size_bytes": 0}}), "Unicode"),
         (lambda document: document["variants"].update({"x": {"tolerance": float("nan"), "parity": 0}}), "NaN"),
+        (lambda document: document["variants"].update({"x": {"tolerance": 10**400, "parity": 0}}), "too large"),
     ],
 )
 def test_a_manifest_that_says_what_none_can_is_refused_with_the_reason(bundle, change, reason):

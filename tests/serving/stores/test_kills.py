@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.servable.manifest import verify_published
+from serving.servable.verification import verify_published
 from serving.stores import open_store
 from tests.serving.stores.bundles import bundle_of, make_bundle, names_in, publish_command
 from tests.serving.stores.kill_points import kill_before_each_call, run_until_call, run_until_moment

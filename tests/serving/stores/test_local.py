@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -366,3 +367,19 @@ def test_an_update_that_was_killed_leaves_no_file_behind_after_the_next(base):
         (base / "models.config").unlink()
     assert points >= 3
     assert (base / "models.config").read_bytes() == b"new"
+
+
+def test_the_signature_is_there_and_on_the_disk_before_the_version_appears(base, source, monkeypatch):
+    digest = make_bundle(source)
+    rename, seen = os.rename, []
+
+    def recorded_rename(old, new):
+        if Path(new) == base / "digits/1":
+            seen.append((base / "digits/1.signature.json").read_bytes())
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", recorded_rename)
+    open_store(str(base)).publish("digits", 1, replace(bundle_of(source, digest), signature=b"signed"))
+    assert seen == [b"signed"]
+    assert stat.S_IMODE((base / "digits/1.signature.json").stat().st_mode) == 0o644
+    assert names_in(base / "digits") == {"1", "1.signature.json"}

@@ -1,6 +1,7 @@
 """What every store promises. A store joins by its row in `STORES` and a line in `BASES`."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,8 @@ from slipway.errors import ConflictError, InputError, IntegrityError, NotFoundEr
 from tests.serving.stores.bundles import bundle_of, make_bundle
 
 BASES = {  # scheme -> an empty base path of this test's own
-    "file": lambda tmp_path: tmp_path.as_uri(),
+    "file": lambda tmp_path, _: tmp_path.as_uri(),
+    "s3": lambda tmp_path, request: request.getfixturevalue("s3_server").bucket_for(tmp_path),
 }
 
 
@@ -17,7 +19,7 @@ BASES = {  # scheme -> an empty base path of this test's own
 def store(request, tmp_path):
     base = tmp_path / "base"
     base.mkdir()
-    return open_store(BASES[request.param](base))
+    return open_store(BASES[request.param](base, request))
 
 
 @pytest.fixture
@@ -43,6 +45,14 @@ def test_versions_rise_by_number_and_each_name_has_its_own(store, source):
     assert store.versions("digits") == (2, 9, 10)
     assert store.versions("letters") == (7,)
     assert store.versions("unknown") == ()
+
+
+def test_each_version_s_digest_is_told_without_reading_its_files(store, source):
+    digests = {number: make_bundle(source / str(number), seed=number) for number in (2, 10)}
+    for number, digest in digests.items():
+        store.publish("digits", number, bundle_of(source / str(number), digest))
+    assert store.digests("digits") == digests
+    assert store.digests("letters") == {}
 
 
 def test_publishing_what_is_there_fetches_nothing_and_says_so(store, source):
@@ -161,6 +171,67 @@ def test_a_version_that_is_no_model_version_is_refused(store, source, version):
         store.publish("digits", version, bundle_of(source, "0" * 64))
 
 
+def test_the_names_are_those_of_models_with_published_versions(store, source):
+    assert store.names() == ()
+    store.update_file("models.config", lambda _: b"")
+    digest = make_bundle(source)
+    for name in ("letters", "digits"):
+        store.publish(name, 1, bundle_of(source, digest))
+    assert store.names() == ("digits", "letters")
+
+
+def test_what_arrives_of_a_version_for_another_store_is_told_as_it_comes(store, source, tmp_path):
+    digest = make_bundle(source)
+    store.publish("digits", 1, bundle_of(source, digest))
+    arrived = []
+    bundle = store.bundle("digits", 1, arrived=arrived.append)
+    into = tmp_path / "into"
+    into.mkdir()
+    sizes = [path.stat().st_size for path in bundle.fetch(into).rglob("*") if path.is_file()]
+    assert sum(arrived) in {sum(sizes), sum(sizes) - (into / "manifest.json").stat().st_size}
+    assert len(arrived) >= len(sizes) - 1
+
+
+def test_a_published_version_is_published_in_another_store(store, source, tmp_path):
+    digest = make_bundle(source)
+    store.publish("digits", 1, bundle_of(source, digest))
+    (tmp_path / "other").mkdir()
+    other = open_store(str(tmp_path / "other"))
+    bundle = store.bundle("digits", 1)
+    assert bundle.manifest_digest == digest
+    other.publish("digits", 1, bundle)
+    assert other.verify("digits", 1, digest) == store.verify("digits", 1, digest)
+
+
+def test_what_is_not_there_can_be_published_nowhere_else(store):
+    with pytest.raises(NotFoundError, match=r"digits version 4 is not published"):
+        store.bundle("digits", 4)
+
+
+def test_a_version_s_files_are_at_hand_below_its_name_and_number(store, source):
+    digest = make_bundle(source)
+    store.publish("digits", 3, bundle_of(source, digest))
+    with store.directory("digits", 3, lambda path: path.startswith("golden/")) as directory:
+        assert directory.parts[-2:] == ("digits", "3")
+        assert (directory / "assets.extra/slipway/golden/golden.npz").is_file()
+        assert (directory / "assets.extra/slipway/manifest.json").is_file()
+    with store.directory("digits", 3) as directory:
+        assert (directory / "saved_model.pb").is_file()
+    assert store.model_path("digits").endswith("/digits")
+    with pytest.raises(NotFoundError, match="digits version 4 is not published"), store.directory("digits", 4):
+        pass
+
+
+def test_a_version_that_is_removed_is_gone_and_may_be_published_again(store, source):
+    digest = make_bundle(source)
+    for version in (1, 2):
+        store.publish("digits", version, bundle_of(source, digest))
+    store.remove("digits", 1)
+    store.remove("digits", 1)
+    assert store.versions("digits") == (2,)
+    assert store.publish("digits", 1, bundle_of(source, digest)).created
+
+
 def test_a_file_is_created_replaced_read_and_removed(store):
     assert store.update_file("models.config", lambda content: content) is None
     assert store.update_file("models.config", lambda _: b"one") == b"one"
@@ -203,3 +274,66 @@ def test_a_file_outside_the_base_path_is_refused(store, path):
 def test_an_unknown_scheme_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match=r"'ftp'.*file://"):
         open_store("ftp://host/models")
+
+
+def signed_bundle(source, digest, signature):
+    return replace(bundle_of(source, digest), signature=signature)
+
+
+def test_a_signature_is_kept_beside_the_version_and_goes_along_to_another_store(store, source, tmp_path):
+    digest = make_bundle(source)
+    store.publish("digits", 3, signed_bundle(source, digest, b"signed"))
+    assert store.signature("digits", 3) == b"signed"
+    assert store.versions("digits") == (3,)
+    store.verify("digits", 3, digest)
+    other = open_store(str(tmp_path / "other"))
+    other.publish("digits", 3, store.bundle("digits", 3))
+    assert (tmp_path / "other/digits/3.signature.json").read_bytes() == b"signed"
+
+
+def test_a_version_without_a_signature_has_none(store, source):
+    assert store.signature("digits", 3) is None
+    store.publish("digits", 3, bundle_of(source, make_bundle(source)))
+    assert store.signature("digits", 3) is None
+    assert store.bundle("digits", 3).signature is None
+
+
+def test_publishing_again_with_another_signature_replaces_it_and_without_one_does_not(store, source):
+    digest = make_bundle(source)
+    store.publish("digits", 3, signed_bundle(source, digest, b"old"))
+    assert not store.publish("digits", 3, signed_bundle(source, digest, b"new")).created
+    assert store.signature("digits", 3) == b"new"
+    store.publish("digits", 3, bundle_of(source, digest))
+    assert store.signature("digits", 3) == b"new"
+
+
+def test_another_servable_s_signature_takes_no_place_beside_the_one_that_is_there(store, source, tmp_path):
+    store.publish("digits", 3, signed_bundle(source, make_bundle(source), b"its own"))
+    other = tmp_path / "other"
+    with pytest.raises(ConflictError):
+        store.publish("digits", 3, signed_bundle(other, make_bundle(other, seed=1), b"the other's"))
+    assert store.signature("digits", 3) == b"its own"
+
+
+def test_a_servable_that_is_refused_leaves_no_signature(store, source):
+    make_bundle(source)
+    with pytest.raises(IntegrityError):
+        store.publish("digits", 3, signed_bundle(source, "0" * 64, b"signed"))
+    assert store.signature("digits", 3) is None
+
+
+def test_a_signature_is_removed_with_its_version(store, source):
+    digest = make_bundle(source)
+    for version in (2, 3):
+        store.publish("digits", version, signed_bundle(source, digest, b"signed"))
+    store.remove("digits", 3)
+    assert store.signature("digits", 3) is None
+    assert store.signature("digits", 2) == b"signed"
+    store.publish("digits", 3, bundle_of(source, digest))
+    assert store.signature("digits", 3) is None
+
+
+@pytest.mark.parametrize(("name", "version"), [("../digits", 3), ("digits", 0), ("", 3)])
+def test_a_signature_of_what_can_be_no_version_is_refused(store, name, version):
+    with pytest.raises(InputError):
+        store.signature(name, version)

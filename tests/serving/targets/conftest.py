@@ -9,7 +9,8 @@ import pytest
 from serving.targets import ServeSpec
 
 # A program with TensorFlow Serving's flags that answers its REST status, and nothing else. SIGTERM ends it after
-# --drain_s seconds; with --fail it ends by itself; --loading never gets further.
+# --drain_s seconds; with --fail it ends by itself; --loading never gets further,
+# and --denied lets nobody in.
 SERVER = """#!{python}
 import http.server, json, os, signal, subprocess, sys, time
 flags = dict(part.lstrip("-").partition("=")[::2] for part in sys.argv[1:])
@@ -28,7 +29,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         known = self.path == "/v1/models/pets"
         status = dict(version="1", state=state, status=dict(error_code="OK", error_message="still busy"))
         body = json.dumps(dict(model_version_status=[status]) if known else dict(error="Servable not found")).encode()
-        self.send_response(200 if known else 404)
+        self.send_response(401 if "denied" in flags else 200 if known else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

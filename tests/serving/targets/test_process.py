@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.client.credentials import CredentialsError
 from serving.targets import open_target
 from serving.targets.process import start
 from slipway.errors import InputError, SlipwayError, UnavailableError
@@ -52,6 +53,15 @@ def eventually(condition, timeout_s=10.0) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
     return condition()
+
+
+def test_a_server_that_does_not_let_us_in_is_not_waited_for(target, spec, tmp_path):
+    """It will not later either; the error says what is missing."""
+    with (
+        pytest.raises(CredentialsError, match=r"wants a token.*SLIPWAY_TOKEN.* Its log"),
+        start(target, with_args(spec, "--denied"), log=tmp_path / "log", ready_timeout_s=200),
+    ):
+        pass
 
 
 def test_a_started_server_is_ready_and_ends_with_the_block(target, spec, tmp_path):

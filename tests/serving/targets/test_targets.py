@@ -40,6 +40,15 @@ def test_its_addresses_are_those_of_this_machine(target, spec):
     assert target.addresses(dataclasses.replace(spec, host="::1")).rest == f"http://[::1]:{spec.rest_port}"
 
 
+def test_a_server_over_tls_is_reached_over_tls(spec):
+    """The schemes say so to every client."""
+    secure = open_target("embedded").addresses(dataclasses.replace(spec, tls=True))
+    assert (secure.rest, secure.grpc) == (
+        f"https://127.0.0.1:{spec.rest_port}",
+        f"grpcs://127.0.0.1:{spec.grpc_port}",
+    )
+
+
 def test_its_state_is_unavailable_while_nothing_answers(target, spec):
     """Not started is neither ready nor a failure of its own."""
     with pytest.raises(UnavailableError, match=str(spec.rest_port)):

@@ -1,0 +1,1 @@
+"""Where Slipway runs: by `docker compose`, and as processes of one machine."""

@@ -1,0 +1,126 @@
+"""A bucket as its server lists it: what is there, since when, and which content it is."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.stores.s3_bucket import _SHA256, Bucket
+from slipway.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
+
+if TYPE_CHECKING:
+    from types_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+_BLOCK_BYTES = 2**20
+_TRIES, _PAUSE_S = 3, 0.5
+_MD5_DIGITS = 32
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object, or an upload of one that is not finished."""
+
+    key: str
+    size_bytes: int  # of an upload: of the parts that have arrived
+    idle_s: float  # since it was last written to, by the server's own clock
+    tag: str = ""  # an object's ETag, without quotes: another content has another one
+
+
+class ListedBucket(Bucket):
+    """`Bucket`, and what its server tells of its objects."""
+
+    @property
+    def server(self) -> str:
+        """The address of the server that is asked."""
+        return self._client.meta.endpoint_url
+
+    def objects(self, prefix: str, *, inside: bool = True) -> Iterator[Listed]:
+        """The objects whose keys begin with `prefix`, by key; without `inside`, those with no further `/` in them."""
+        more: dict[str, Any] = {} if inside else {"Delimiter": "/"}
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix, **more)
+        with self._translated(prefix):
+            for page in pages:
+                now = _now(page)
+                for each in page.get("Contents", ()):
+                    idle_s = (now - each["LastModified"]).total_seconds()
+                    yield Listed(each["Key"], each["Size"], idle_s, each["ETag"].strip('"'))
+
+    def uploads(self, prefix: str) -> Iterator[Listed]:
+        """The unfinished uploads of objects whose keys begin with `prefix`."""
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.name, Prefix=prefix)
+        with self._translated(prefix):
+            for page in pages:
+                now = _now(page)
+                for each in page.get("Uploads", ()):
+                    # One that ends meanwhile is none any more.
+                    with suppress(NotFoundError):
+                        size_bytes, touched = self._arrived(each["Key"], each["UploadId"], each["Initiated"])
+                        yield Listed(each["Key"], size_bytes, (now - touched).total_seconds())
+
+    def fetch(self, listed: Listed, file: Path) -> None:
+        """Write an object to `file`, its bytes compared with what is said of them: our SHA-256, or the MD5 in its tag.
+
+        ConflictError if it is not the one that was listed any more.
+        """
+        for attempt in range(_TRIES):
+            try:
+                with self._translated(listed.key):
+                    found = self._client.get_object(Bucket=self.name, Key=listed.key)
+                    if found["ETag"].strip('"') != listed.tag or found["ContentLength"] != listed.size_bytes:
+                        raise self._moved_on(listed)
+                    digest, said = _digest(found)
+                    _write(found, file, digest)
+            except NotFoundError as error:
+                raise self._moved_on(listed) from error
+            except UnavailableError:
+                if attempt == _TRIES - 1:
+                    raise
+                time.sleep(_PAUSE_S * 2**attempt)
+                continue
+            if said and digest.hexdigest() != said:
+                raise IntegrityError(
+                    f"s3://{self.name}/{listed.key}: its bytes have {digest.name} {digest.hexdigest()}; expected "
+                    f"{said}, as the server says. Put the object there again."
+                )
+            return
+
+    def _arrived(self, key: str, upload_id: str, begun: datetime) -> tuple[int, datetime]:
+        """The bytes of an unfinished upload, and when the last of them came."""
+        with self._translated(key):
+            pages = self._client.get_paginator("list_parts").paginate(Bucket=self.name, Key=key, UploadId=upload_id)
+            parts = [part for page in pages for part in page.get("Parts", ())]
+        return sum(part["Size"] for part in parts), max([begun, *(part["LastModified"] for part in parts)])
+
+    def _moved_on(self, listed: Listed) -> ConflictError:
+        return ConflictError(
+            f"s3://{self.name}/{listed.key}: changed while it was read; expected it to stay as it was listed. Run the "
+            "same command again: what was fetched is kept."
+        )
+
+
+def _now(page: Mapping[str, Any]) -> datetime:
+    """The server's time: this machine's may be another."""
+    said = page["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(said) if said else datetime.now(UTC)
+
+
+def _digest(found: "GetObjectOutputTypeDef") -> "tuple[hashlib._Hash, str]":
+    """A digest to be fed with the object's bytes, and what it should come to; "" where nothing is said."""
+    if sealed := found["Metadata"].get(_SHA256):
+        return hashlib.sha256(), sealed
+    tag = found["ETag"].strip('"')
+    encrypted = found.get("SSECustomerAlgorithm") or found.get("ServerSideEncryption", "AES256") != "AES256"
+    # Of parts, and of what a key service encrypts, the tag is no digest of the bytes.
+    return hashlib.md5(usedforsecurity=False), "" if encrypted or len(tag) != _MD5_DIGITS else tag
+
+
+def _write(found: "GetObjectOutputTypeDef", file: Path, digest: "hashlib._Hash") -> None:
+    with file.open("wb") as stream:
+        for block in found["Body"].iter_chunks(_BLOCK_BYTES):
+            digest.update(block)
+            stream.write(block)
