@@ -1,7 +1,6 @@
 """Watchers as real processes, against MLflow's real server: who watches, what a dead registry costs, what wakes it."""
 
 import itertools
-import os
 import re
 import signal
 import threading
@@ -84,11 +83,13 @@ def test_one_watches_and_another_takes_over_when_it_is_killed_or_hangs(world):
         first.has_said("watching: a pass each 1 s")
         with world.watched(*flags, log="second.log") as second:
             second.has_said(rf"waiting: lease 'watch': .* process {first.process.pid}")
-            os.kill(first.process.pid, signal.SIGSTOP)
+            first.hang()
             hung = time.monotonic()
-            second.has_said("watching: a pass each 1 s", lease_s + 10)
-            assert time.monotonic() - hung < lease_s + 3
-            os.kill(first.process.pid, signal.SIGCONT)
+            try:
+                second.has_said("watching: a pass each 1 s", lease_s + 10)
+                assert time.monotonic() - hung < lease_s + 3
+            finally:
+                first.go_on()
             first.has_said(rf"waiting: lease 'watch': .* process {second.process.pid}")
             second.process.kill()
             killed = time.monotonic()

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from cryptography.fernet import Fernet
 
@@ -81,11 +82,34 @@ class Watcher:
         wait_until(lambda: re.search(pattern, self.said), lambda: f"{pattern}\n{self.said}", timeout_s)
         return re.search(pattern, self.said)
 
+    def hang(self):
+        """Stop it, at a moment at which it holds no lock of a database's file: no process gets past such a one."""
+
+        def hangs():
+            os.kill(self.process.pid, signal.SIGSTOP)
+            wait_until(self._is_stopped, "not stopped", every_s=0.001)
+            if not self._locks_a_file():
+                return True
+            os.kill(self.process.pid, signal.SIGCONT)
+            return False
+
+        wait_until(hangs, lambda: f"never without a lock\n{self.said}", every_s=0.02)
+
+    def go_on(self):
+        os.kill(self.process.pid, signal.SIGCONT)
+
     def end(self, number=signal.SIGTERM):
         """Signal it; returns its exit code, and how long it took to end, in seconds."""
         began = time.monotonic()
         self.process.send_signal(number)
         return self.process.wait(30), time.monotonic() - began
+
+    def _is_stopped(self):
+        return "\nState:\tT" in Path(f"/proc/{self.process.pid}/status").read_text()
+
+    def _locks_a_file(self):
+        holders = [line.split()[4:5] for line in Path("/proc/locks").read_text().splitlines()]
+        return [str(self.process.pid)] in holders
 
 
 class WatchWorld(TeamWorld):
