@@ -18,8 +18,8 @@ stack: .venv/dev  ## PostgreSQL, S3, MLflow with a login, model server and all, 
 stack-down: .venv/dev
 	$(BIN)/python -m deploy.stack down $(ARGS)
 
-test: .venv/dev  ## what takes minutes
-	pytest $(ARGS)
+test: .venv/dev  ## what takes minutes, a file of tests a process, two at once
+	pytest -n 2 --dist loadfile $(ARGS)
 
 # The stack that runs, if one does: else the tests start one of their own.
 integration: export SLIPWAY_STACK ?= $(CURDIR)/stack

@@ -9,7 +9,7 @@ import time
 from serving.client import connect
 from tests.pipeline.lifecycle_world import NAME, wait_until
 
-PAUSE_S = 0.01
+PAUSE_S = 0.03
 
 
 class Caller(threading.Thread):

@@ -42,7 +42,7 @@ def test_every_wrong_line_is_named_at_once(tmp_path):
     assert "line 2" not in message
 
 
-@pytest.mark.parametrize("text", ["", "id,label\n", f"{ONE},seven\n"])
+@pytest.mark.parametrize("text", ["", "id,label\n", f"{ONE},seven\n"], ids=["empty", "another", "none"])
 def test_a_file_without_its_header_is_refused(tmp_path, text):
     with pytest.raises(InputError, match="expected the header request_id,label"):
         read_labels(written(tmp_path, text))
