@@ -3,6 +3,7 @@
 A task is a part: it reads the images, has the UDF answer, and writes the part's file, as a process of `workers` does.
 """
 
+import logging
 import os
 import pickle
 import re
@@ -46,6 +47,8 @@ class OnSpark:
     def __init__(self, session: "SparkSession", model: Path, network: Network) -> None:
         import mlflow.pyfunc
 
+        # That the environment is this one is what is wanted: it has been installed for this.
+        logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
         self._session, self._network = session, network
         self._udf = mlflow.pyfunc.spark_udf(session, str(model), result_type=_ANSWER, env_manager="local")
 
