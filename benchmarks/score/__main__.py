@@ -37,9 +37,9 @@ averages before it {load}.
 ResNet50 with average pooling, 224 x 224, random weights. `slipway score` reads {images:,} rows of a CSV file that names
 JPEG photographs of 500 x 375 and some 30 KB, decodes, resizes, classifies and writes them as parquet, by {cores}
 processes of one thread each; counted are the images from the first one that is read to the last one that is written,
-without the start of the processes and the loading of the network. OpenVINO alone has {cores} asynchronous streams that are always
-full, fed with arrays that were decoded before; it runs for {seconds:.0f} s before and after each scoring, and a round's
-ratio is the scoring's images per second by the mean of the two.
+without the start of the processes and the loading of the network. OpenVINO alone has {cores} asynchronous streams
+that are always full, fed with arrays that were decoded before; it runs for {seconds:.0f} s before and after each
+scoring, and a round's ratio is the scoring's images per second by the mean of the two.
 
 | variant | `slipway score`, images/s and core | span | OpenVINO alone | span | ratio, median | span | met |
 |---|---|---|---|---|---|---|---|

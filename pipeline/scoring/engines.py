@@ -65,7 +65,9 @@ class Wanted:
             )
 
     def takes(self, variant: str) -> bool:
-        """Whether that variant will do; any will where none was asked for."""
+        """Whether that variant will do; any will for processes where none was asked for."""
+        if self.engine == SPARK and variant != REFERENCE_VARIANT:
+            return False
         if self.variant is not None:
             return variant == self.variant
         return self.runtime in {None, AUTO, runtime_of(variant)}

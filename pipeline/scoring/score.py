@@ -119,8 +119,9 @@ def _check(found: Plan, places: Places, wanted: Wanted, now: Plan) -> None:
     )
     if not wanted.takes(found.variant):
         raise InputError(
-            f"--output {places.output}: was begun with variant {found.variant}; expected one for --runtime "
-            f"{wanted.runtime}. Pass another --output, or leave out --runtime."
+            f"--output {places.output}: was begun with variant {found.variant}; expected one for "
+            f"{f'--runtime {wanted.runtime}' if wanted.runtime else f'--engine {wanted.engine}'}. Pass another "
+            "--output, or leave that out."
         )
 
 

@@ -43,6 +43,8 @@ def test_an_output_of_other_images_or_of_another_variant_or_version_is_refused(s
         (("--version", "2"), "version 1"),
         (("--variant", "tensorflow-fp32"), "variant onnx-fp32"),
         (("--part-images", "7"), "images a part 500"),
+        (("--runtime", "tensorflow"), "variant onnx-fp32"),
+        (("--engine", "spark"), "variant onnx-fp32"),
     ):
         done = scored.score(monkeypatch, tmp_path / "pictures", *words)
         assert done.code == 2, done.out
