@@ -68,10 +68,25 @@ class OnSpark:
 
         rows = [(bytearray(pickle.dumps(part)),) for part in parts]
         frame = self._session.createDataFrame(self._session.sparkContext.parallelize(rows, len(rows)), "part binary")
-        read = frame.mapInArrow(partial(_read, job, self._network), _READ)
+        with self._apart():
+            read = frame.mapInArrow(partial(_read, job, self._network), _READ)
         answered = read.withColumn("answer", self._udf(struct("image_bytes"))).drop("image_bytes")
-        done = answered.mapInArrow(partial(_write, job), _DONE).collect()
+        with self._apart():
+            done = answered.mapInArrow(partial(_write, job), _DONE).collect()
         return [PartDone(**row.asDict()) for row in done]
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """What is made in the block runs in Python processes that never come to hold the network.
+
+        Spark keeps its Python processes for later tasks of functions that were made in the same environment.
+        """
+        environment = self._session.sparkContext.environment
+        environment["SLIPWAY_SCORE"] = "files"
+        try:
+            yield
+        finally:
+            del environment["SLIPWAY_SCORE"]
 
 
 @contextmanager

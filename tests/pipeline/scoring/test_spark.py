@@ -5,8 +5,11 @@ import pytest
 
 from tests.pipeline.scoring.conftest import write_pictures
 
+TIMEOUT_S = 900  # seconds on an idle machine; a busy one starves it
+
 
 @pytest.mark.integration
+@pytest.mark.timeout(3 * TIMEOUT_S)
 def test_spark_says_what_processes_say_passes_over_a_bad_image_and_goes_on_where_it_was_stopped(
     scored, monkeypatch, tmp_path
 ):
@@ -15,7 +18,7 @@ def test_spark_says_what_processes_say_passes_over_a_bad_image_and_goes_on_where
     by_processes = scored.score(monkeypatch, tmp_path / "pictures", output="processes")
     assert by_processes.code == 0, by_processes.err
     words = scored.words(tmp_path / "pictures", "--engine", "spark", "--part-images", "50", "--workers", "2")
-    done = scored.run(*words)
+    done = scored.run(*words, timeout_s=TIMEOUT_S)
     assert done.code == 0, done.err
     rows, expected = scored.rows(), scored.rows("processes")
     for row, same in zip(rows, expected, strict=True):
@@ -29,7 +32,7 @@ def test_spark_says_what_processes_say_passes_over_a_bad_image_and_goes_on_where
     kept = {file: file.stat().st_mtime_ns for file in files[:3]}
     for file in files[3:]:
         file.unlink()
-    again = scored.run(*words)
+    again = scored.run(*words, timeout_s=TIMEOUT_S)
     assert again.code == 0, again.err
     assert {file: file.stat().st_mtime_ns for file in files[:3]} == kept
     assert scored.rows() == rows
