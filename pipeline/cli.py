@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands import deciding, keys, looking, pruning, reconciling, rolling, serving, tokens
+from pipeline.commands import deciding, keys, looking, pruning, reconciling, rolling, scoring, serving, tokens
 from slipway.errors import SlipwayError
 
 
@@ -58,6 +58,7 @@ for command in (
     rolling.rollout,
     serving.rollback,
     serving.predict,
+    scoring.score,
     looking.status,
     looking.history,
     looking.trace,

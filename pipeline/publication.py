@@ -12,7 +12,7 @@ from serving.servable.verification import verify_bundle
 from serving.stores import Bundle, Publication, open_store
 from slipway.errors import IntegrityError, NotFoundError
 
-__all__ = ["publish", "registered_digest", "verify_registered", "verify_source"]
+__all__ = ["bundle_of", "publish", "registered_digest", "verify_registered", "verify_source"]
 
 
 def publish(config: Config, registry: Registry, version: ModelVersion) -> Publication:
@@ -22,13 +22,16 @@ def publish(config: Config, registry: Registry, version: ModelVersion) -> Public
     Where a signature is required it is verified before anything is fetched; it is published with the version, and in
     place of another one that lies beside it.
     """
-    digest = registered_digest(version)
-    signature = verified_signature(config, version)
+    bundle = bundle_of(registry, version, verified_signature(config, version))
     store = open_store(config.base)
     if version.version in store.versions(version.name):
         verify_source(registry, version)
-    bundle = Bundle(digest, lambda into: _fetched(registry, version, into), signature)
     return store.publish(version.name, version.version, bundle)
+
+
+def bundle_of(registry: Registry, version: ModelVersion, signature: bytes | None = None) -> Bundle:
+    """The version as a store takes it: what is fetched is held against the registered digest."""
+    return Bundle(registered_digest(version), lambda into: _fetched(registry, version, into), signature)
 
 
 def _fetched(registry: Registry, version: ModelVersion, into: Path) -> Path:

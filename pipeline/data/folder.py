@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.data.listing import Candidate, Listing, shown
 from pipeline.data.problems import Problem
 
-_EXTENSIONS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png")
+EXTENSIONS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png")
 _CLUTTER = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what operating systems leave in folders; hidden files too
 
 
@@ -36,7 +36,7 @@ def add_file(path: str, file: Path, listing: Listing) -> None:
     """Take the file `path`, relative to the source and of the class that its first part names, into the listing."""
     label, inside, _ = path.partition("/")
     name = PurePosixPath(path)
-    is_image = name.suffix.lower() in _EXTENSIONS
+    is_image = name.suffix.lower() in EXTENSIONS
     if not inside:
         if is_image:
             refuse(path, "lies in no class's folder; expected <class>/<image>.", listing)

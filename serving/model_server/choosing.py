@@ -39,12 +39,14 @@ class Chooser:
 
     prefer_tflite: where a version without manifest holds a model.tflite, that is served instead of its SavedModel.
     tags: those of the graph that is served of a SavedModel without manifest.
+    threads: what executes a version that has a manifest has so many; None for one a core.
     """
 
     runtime: str = _TENSORFLOW
     variant: str = ""
     prefer_tflite: bool = False
     tags: frozenset[str] = frozenset({"serve"})
+    threads: int | None = None
 
     def __call__(self, version_directory: Path, manifest: Manifest | None) -> list[Candidate]:
         """The candidates in the order of their measured throughput; without a manifest, the directory's own model.
@@ -63,7 +65,7 @@ class Chooser:
                 "these, or build the servable with it."
             )
         wanted.sort(key=lambda name: _rank(name, manifest))
-        return [Candidate(name, _loader(name, manifest)) for name in wanted]
+        return [Candidate(name, _loader(name, manifest, self.threads)) for name in wanted]
 
     def _wants(self, name: str) -> bool:
         if self.variant:
@@ -88,9 +90,9 @@ def _rank(name: str, manifest: Manifest) -> tuple[bool, float, str]:
     return name == REFERENCE_VARIANT, -(measured.throughput if measured else 0.0), name
 
 
-def _loader(name: str, manifest: Manifest) -> LoadRuntime:
+def _loader(name: str, manifest: Manifest, threads: int | None) -> LoadRuntime:
     runtime = runtime_of(name)
     assert runtime is not None
     if name != REFERENCE_VARIANT:
-        return open_variant(runtime, name, manifest)
-    return lambda version_directory: Reference(open_runtime(runtime)(version_directory))
+        return open_variant(runtime, name, manifest, threads)
+    return lambda version_directory: Reference(open_runtime(runtime, threads=threads)(version_directory))

@@ -28,13 +28,13 @@ _NETWORK_SIGNATURE = "serving_default"
 _INPUT, _OUTPUT = "input", "output"
 
 
-def open_variant(runtime: str, variant: str, manifest: Manifest) -> LoadRuntime:
-    """What loads that variant of a published version by the runtime of that name."""
+def open_variant(runtime: str, variant: str, manifest: Manifest, threads: int | None = None) -> LoadRuntime:
+    """What loads that variant of a published version by the runtime of that name; threads: None for one a core."""
 
     def load(version_directory: Path) -> Runtime:
-        network = open_runtime(runtime)(version_directory / published_path(variant_path(variant)))
+        network = open_runtime(runtime, threads=threads)(version_directory / published_path(variant_path(variant)))
         try:
-            return Classifier(network, version_directory, manifest)
+            return Classifier(network, version_directory, manifest, threads)
         except BaseException:
             network.close()
             raise
@@ -70,13 +70,15 @@ class Classifier:
     an engine has as many streams as there are cores.
     """
 
-    def __init__(self, network: Runtime, version_directory: Path, manifest: Manifest) -> None:
+    def __init__(
+        self, network: Runtime, version_directory: Path, manifest: Manifest, threads: int | None = None
+    ) -> None:
         self.signatures = read_signatures(version_directory)
         self._network = network
         self._size = manifest.image_size
         self._max_pixels = manifest.max_pixels
         self._labels = _labels(version_directory / published_path(LABELS), manifest.classes)
-        self._beside = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="images")
+        self._beside = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="images")
         _check_network(network, manifest)
 
     def run(

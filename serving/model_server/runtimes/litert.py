@@ -25,15 +25,15 @@ _MOST_INTERPRETERS = 4  # each has its own copy of the packed weights
 
 
 class LiteRTRuntime:
-    """A pool of interpreters: one may be used by one thread at a time."""
+    """A pool of interpreters: one may be used by one thread at a time. threads: of all; None for as many as cores."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, threads: int | None = None) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise not_installed("litert", "litert", error) from error
         path = str(find_model(directory, "model.tflite"))
-        cores = os.cpu_count() or 1
+        cores = threads or os.cpu_count() or 1
         count = min(cores, _MOST_INTERPRETERS)
         models = [_Model(Interpreter(model_path=path, num_threads=cores // count)) for _ in range(count)]
         self.signatures = models[0].signatures()

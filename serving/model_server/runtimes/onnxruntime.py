@@ -38,9 +38,9 @@ _ERRORS_ALONE = 3
 
 
 class OnnxRuntime:
-    """One session for all threads: it may be run from several at once, and has a thread for each core."""
+    """One session for all threads: it may be run from several at once, and has a thread for each core, or `threads`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, threads: int | None = None) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -48,6 +48,7 @@ class OnnxRuntime:
         path = find_model(directory, "model.onnx")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ALONE
+        options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
         # Threads that wait for work sleep: spinning ones take the cores from other requests' decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

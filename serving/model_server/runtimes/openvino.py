@@ -49,9 +49,11 @@ class OpenVINORuntime:
 
     The first has a stream for each core, and the most throughput; the second has all cores for one request, and the
     least latency. A request that finds no other running takes the second, if there is one.
+
+    threads: so many instead of one a core, each with a stream of its own.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, threads: int | None = None) -> None:
         try:
             openvino = start_openvino()
         except ImportError as error:
@@ -63,6 +65,8 @@ class OpenVINORuntime:
         self._tensors = _tensors(model.inputs), _tensors(model.outputs)
         self.signatures = {SIGNATURE: make_signature(*self._tensors)}
         settings = {**self._settings, "PERFORMANCE_HINT": "THROUGHPUT"}
+        if threads is not None:
+            settings |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": threads}
         beside = _compile(core, model, settings, gently=current_pace().is_busy())
         count = _IN_FLIGHT * beside.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._beside = _Compiled(beside, count, *self._tensors)

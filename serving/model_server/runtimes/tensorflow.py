@@ -36,10 +36,23 @@ def read_signatures(version_directory: Path, tags: frozenset[str] = _TAGS) -> di
     )
 
 
-class TensorFlowRuntime:
-    """A SavedModel in a session of its own, as TensorFlow Serving runs it."""
+def _session_config(tf: Any, threads: int | None) -> Any:
+    if threads is None:
+        return None
+    return tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=threads,
+        use_per_session_threads=True,  # else the process' own, made at its first session, stay
+    )
 
-    def __init__(self, version_directory: Path, tags: frozenset[str] = _TAGS) -> None:
+
+class TensorFlowRuntime:
+    """A SavedModel in a session of its own, as TensorFlow Serving runs it.
+
+    threads: so many for an operation, and as many operations at once, instead of one a core each.
+    """
+
+    def __init__(self, version_directory: Path, tags: frozenset[str] = _TAGS, threads: int | None = None) -> None:
         self.signatures: Mapping[str, SignatureDef] = read_signatures(version_directory, tags)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf
@@ -47,7 +60,7 @@ class TensorFlowRuntime:
         keep_for_good("tensorflow")
         tf.get_logger().setLevel("ERROR")  # it calls the loader that TensorFlow Serving's sessions need deprecated
         self._tf = tf
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(tf, threads))
         self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._making = threading.Lock()
         with self._session.graph.as_default():

@@ -1,0 +1,1 @@
+"""Scoring in bulk beside OpenVINO alone."""

@@ -1,0 +1,151 @@
+"""The bytes of images, read ahead. A bad image is an answer; a place that does not answer ends the run."""
+
+import errno
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.scoring.items import IN_S3, Item
+from slipway.errors import ConflictError, InputError, NotFoundError, UnavailableError
+
+if TYPE_CHECKING:
+    from serving.stores.s3_listing import ListedBucket
+
+_AT_ONCE = 8
+_AHEAD = 32
+_OF_THE_IMAGE = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EILSEQ,
+}
+
+
+class NotReadError(Exception):
+    """Why this image, and no other, cannot be read."""
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """A login that S3 refuses in the middle of a run is nothing that another option mends."""
+    try:
+        yield
+    except InputError as error:
+        raise UnavailableError(f"{error} Then run the same command again: finished parts are kept.") from error
+
+
+class Reader:
+    """Reads images, several at once. To be used by one thread.
+
+    scratch: where objects are fetched to, if it is there; else the system's folder for such files.
+    """
+
+    def __init__(self, scratch: str) -> None:
+        self._buckets: dict[str, ListedBucket] = {}
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "read")
+        self._scratch = tempfile.TemporaryDirectory(
+            prefix="slipway-score-", dir=scratch if Path(scratch).is_dir() else None, ignore_cleanup_errors=True
+        )
+
+    def read_all(self, items: Iterable[Item]) -> Iterator[tuple[Item, bytes | NotReadError]]:
+        """Each item with its bytes, or with what is wrong with it, in order; a few are read ahead.
+
+        UnavailableError for a disk or server that does not answer; ConflictError for an image that was changed since it
+        was listed.
+        """
+        ahead: deque[tuple[Item, Future[bytes | NotReadError]]] = deque()
+        for item in items:
+            if item.place.startswith(IN_S3):
+                self._bucket(item)  # made by one thread alone
+            ahead.append((item, self._pool.submit(self._read, item)))
+            if len(ahead) > _AHEAD:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        for first, future in ahead:
+            yield first, future.result()
+
+    def close(self) -> None:
+        """Wait for what is being read, and leave nothing behind."""
+        self._pool.shutdown(cancel_futures=True)
+        self._scratch.cleanup()
+
+    def _read(self, item: Item) -> bytes | NotReadError:
+        if item.content is not None:
+            return item.content
+        if not item.place:
+            return NotReadError("holds no image; expected an encoded one")
+        try:
+            return self._object(item) if item.place.startswith(IN_S3) else _file(item)
+        except NotReadError as error:
+            return error
+
+    def _bucket(self, item: Item) -> "ListedBucket":
+        name = item.place.removeprefix(IN_S3).partition("/")[0]
+        if name not in self._buckets:
+            from serving.stores.s3_listing import ListedBucket
+
+            with resumable():
+                self._buckets[name] = ListedBucket(name)
+        return self._buckets[name]
+
+    def _object(self, item: Item) -> bytes:
+        from serving.stores.s3_listing import Listed
+
+        key = item.place.removeprefix(IN_S3).partition("/")[2]
+        bucket = self._bucket(item)
+        with resumable():
+            if not item.tag:  # named by a row, and not listed
+                try:
+                    content, _ = bucket.read(key)
+                except NotFoundError as error:
+                    raise NotReadError(str(error)) from error
+                if content is None:
+                    raise NotReadError("no such object; expected an image")
+                return content
+            descriptor, name = tempfile.mkstemp(dir=self._scratch.name)
+            os.close(descriptor)
+            file = Path(name)
+            try:
+                bucket.fetch(Listed(key, item.size_bytes, 0.0, item.tag), file)
+                return file.read_bytes()
+            finally:
+                file.unlink(missing_ok=True)
+
+
+def _file(item: Item) -> bytes:
+    try:
+        with Path(item.place).open("rb") as stream:
+            content = stream.read()
+            found = os.fstat(stream.fileno())
+    except ValueError as error:
+        raise NotReadError("has a name that no file can have") from error
+    except OSError as error:
+        if error.errno in _OF_THE_IMAGE and _folder_answers(item.place):
+            raise NotReadError(f"{error.strerror}; expected an image that can be read") from error
+        raise UnavailableError(
+            f"{item.place}: {error.strerror}; expected an image that can be read. Look at its disk, then run the same "
+            "command again: finished parts are kept."
+        ) from error
+    if item.tag and (str(found.st_mtime_ns), found.st_size) != (item.tag, item.size_bytes):
+        raise ConflictError(
+            f"{item.place}: changed since it was listed; expected an input that stays as it is. Score it into another "
+            "--output."
+        )
+    return content
+
+
+def _folder_answers(place: str) -> bool:
+    """Whether a file's folder is there: if it is not, neither is what it lay on, perhaps."""
+    try:
+        return Path(place).parent.is_dir()
+    except (OSError, ValueError):
+        return False

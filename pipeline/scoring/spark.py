@@ -1,0 +1,233 @@
+"""The same parts on Spark, through MLflow's own UDF: what is registered as the MLflow model answers.
+
+A task is a part: it reads the images, has the UDF answer, and writes the part's file, as a process of `workers` does.
+"""
+
+import logging
+import os
+import pickle
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.scoring.items import Part, PartDone
+from pipeline.scoring.workers import Job
+from serving.servable.layout import REFERENCE_VARIANT
+from slipway import errors
+from slipway.errors import InputError, UnavailableError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_ANSWER = "output array<float>, class_id long, label string"
+_READ = "part binary, image_bytes binary, error string, began_s double"
+_DONE = "number long, images long, failed long, began_s double, ended_s double"
+_ROWS = 32  # images that go to Python at once: each as large as its file
+_PARTS_A_JOB = 16  # for each core; what Spark is given at once is held in memory
+_OURS = re.compile(r"slipway\.errors\.(\w+): (.+)")
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a blank image in a bad one's place is, and what is refused before it is decoded."""
+
+    image_size: tuple[int, int]  # height, width
+    max_pixels: int
+
+
+class OnSpark:
+    """A session, and the UDF of the MLflow model in the directory `model`."""
+
+    def __init__(self, session: "SparkSession", model: Path, network: Network) -> None:
+        import mlflow.pyfunc
+
+        # That the environment is this one is what is wanted: it has been installed for this.
+        logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
+        self._session, self._network = session, network
+        self._udf = mlflow.pyfunc.spark_udf(session, str(model), result_type=_ANSWER, env_manager="local")
+
+    def variant(self) -> str:
+        """What the logged model runs."""
+        return REFERENCE_VARIANT
+
+    def score(self, job: Job, parts: Iterator[Part]) -> Iterator[PartDone]:
+        """See `Workers.score`."""
+        at_once = _PARTS_A_JOB * self._session.sparkContext.defaultParallelism
+        while several := list(islice(parts, at_once)):
+            with _spark_errors():
+                yield from self._score(job, several)
+
+    def _score(self, job: Job, parts: list[Part]) -> list[PartDone]:
+        from pyspark.sql.functions import struct
+
+        rows = [(bytearray(pickle.dumps(part)),) for part in parts]
+        frame = self._session.createDataFrame(self._session.sparkContext.parallelize(rows, len(rows)), "part binary")
+        with self._apart():
+            read = frame.mapInArrow(partial(_read, job, self._network), _READ)
+        answered = read.withColumn("answer", self._udf(struct("image_bytes"))).drop("image_bytes")
+        with self._apart():
+            done = answered.mapInArrow(partial(_write, job), _DONE).collect()
+        return [PartDone(**row.asDict()) for row in done]
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """What is made in the block runs in Python processes that never come to hold the network.
+
+        Spark keeps its Python processes for later tasks of functions that were made in the same environment.
+        """
+        environment = self._session.sparkContext.environment
+        environment["SLIPWAY_SCORE"] = "files"
+        try:
+            yield
+        finally:
+            del environment["SLIPWAY_SCORE"]
+
+
+@contextmanager
+def started_spark(cores: int | None) -> Iterator["SparkSession"]:
+    """A session until the block ends: on so many cores of this machine, unless Spark's configuration names a master.
+
+    InputError without pyspark, or if both name one; UnavailableError if Spark does not start.
+    """
+    try:
+        from pyspark import SparkConf
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise InputError(
+            "--engine spark: pyspark is not installed; expected it. Install it with pip install 'slipway[spark]', or "
+            "leave out --engine."
+        ) from error
+    configuration = SparkConf()
+    if cores is not None and configuration.get("spark.master"):
+        raise InputError(
+            f"--workers {cores}: Spark's configuration names a master; expected one of them. Leave out --workers."
+        )
+    # Each task has a core: TensorFlow in it is not to take the others'.
+    for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    settings = {
+        "spark.master": f"local[{cores or '*'}]",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+    }
+    if configuration.get("spark.master"):
+        settings = {}
+    settings["spark.sql.execution.arrow.maxRecordsPerBatch"] = str(_ROWS)
+    builder = SparkSession.builder.appName("slipway score")
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    with _spark_errors():
+        session = builder.getOrCreate()
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+@contextmanager
+def _spark_errors() -> Iterator[None]:
+    """What our own code said inside a task, or else Spark's first line."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        found = _OURS.search(str(error))
+        if found:
+            raise getattr(errors, found[1], UnavailableError)(found[2].strip()) from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UnavailableError(
+            f"Spark: {lines[0] if lines else type(error).__name__}; expected it to run (Java 17 is needed). Look at "
+            "its log above, then run the same command again: finished parts are kept."
+        ) from error
+
+
+def _read(job: Job, network: Network, batches: Iterator[Any]) -> Iterator[Any]:
+    """In a task: a row an image, with a blank one in a bad one's place, which would fail all that it came with."""
+    import pyarrow as pa
+
+    from pipeline.scoring.reading import NotReadError, Reader
+    from serving.servable.decoding import decode
+
+    blank = _blank(network.image_size)
+    reader = Reader(job.scratch)
+    try:
+        for batch in batches:
+            for data in batch.column("part").to_pylist():
+                part: Part = pickle.loads(data)  # noqa: S301  the driver's own
+                head, began_s = data, time.monotonic()
+                for _, content in reader.read_all(part.items):
+                    fault = None
+                    try:
+                        if isinstance(content, NotReadError):
+                            fault = str(content)
+                        else:
+                            decode(content, network.max_pixels)
+                    except InputError as error:
+                        fault = str(error)
+                    row = {
+                        "part": head,  # with the first image alone
+                        "image_bytes": content if fault is None else blank,
+                        "error": fault,
+                        "began_s": began_s,
+                    }
+                    head = None
+                    yield pa.RecordBatch.from_pylist([row], _read_schema())
+    finally:
+        reader.close()
+
+
+def _write(job: Job, batches: Iterator[Any]) -> Iterator[Any]:
+    """In a task: the part's file, once every image has its answer."""
+    import pyarrow as pa
+
+    from pipeline.scoring.output import open_output
+    from pipeline.scoring.rows import part_file
+
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    if not rows:
+        return
+    part: Part = pickle.loads(rows[0]["part"])  # noqa: S301  as above
+    answered = [_answered(row["answer"], row["error"]) for row in rows]
+    open_output(job.output).put(part.number, part_file(part, answered, job.stamp))
+    done = {
+        "number": part.number,
+        "images": len(rows),
+        "failed": sum(row["error"] is not None for row in rows),
+        "began_s": rows[0]["began_s"],
+        "ended_s": time.monotonic(),
+    }
+    yield pa.RecordBatch.from_pylist([done])
+
+
+def _answered(answer: Any, fault: str | None) -> Any:
+    from pipeline.scoring.rows import Answered
+
+    if fault is not None:
+        return Answered(error=fault)
+    return Answered(answer["label"], answer["class_id"], answer["output"])
+
+
+def _read_schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema(
+        [("part", pa.binary()), ("image_bytes", pa.binary()), ("error", pa.string()), ("began_s", pa.float64())]
+    )
+
+
+def _blank(size: tuple[int, int]) -> bytes:
+    import cv2
+    import numpy as np
+
+    return bytes(cv2.imencode(".png", np.zeros((*size, 3), np.uint8))[1])

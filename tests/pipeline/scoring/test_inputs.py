@@ -1,0 +1,195 @@
+"""What is scored: the same images in the same parts every time, each read once, and what is wrong told apart."""
+
+import http.server
+import os
+import threading
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.scoring.items import Item
+from pipeline.scoring.reading import NotReadError, Reader
+from pipeline.scoring.source import open_source
+from slipway.errors import ConflictError, InputError, UnavailableError
+
+
+def everything(_number):
+    return True
+
+
+def images_of(source, size=4, is_wanted=everything):
+    return {part.number: [item.image for item in part.items] for part in source.parts(size, is_wanted)}
+
+
+def write(folder, *paths):
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(path.encode())
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+def test_a_folders_images_come_in_the_order_of_their_names_and_clutter_is_passed_over(tmp_path, scratch):
+    folder = tmp_path / "in"
+    write(folder, "b/2.JPG", "b/1.png", "a.bmp", "b/.hidden.png", "__MACOSX/a.png", "b/notes.txt", "c/d/e.gif")
+    (folder / "loop").symlink_to(folder)
+    source = open_source(str(folder), scratch)
+    assert images_of(source, 3) == {0: ["a.bmp", "b/1.png", "b/2.JPG"], 1: ["c/d/e.gif"]}
+    assert source.images == 4
+
+
+def test_only_parts_that_are_wanted_are_given(tmp_path, scratch):
+    write(tmp_path / "in", *(f"{number}.png" for number in range(9)))
+    source = open_source(str(tmp_path / "in"), scratch)
+    (part,) = source.parts(4, lambda number: number == 1)
+    assert (part.number, part.first_row, [item.image for item in part.items]) == (
+        1,
+        4,
+        ["4.png", "5.png", "6.png", "7.png"],
+    )
+
+
+def test_the_digest_tells_another_name_size_or_time_of_an_image(tmp_path, scratch):
+    folder = tmp_path / "in"
+    write(folder, "1.png", "2.png")
+    digests = [open_source(str(folder), scratch).digest for _ in range(2)]
+    (folder / "1.png").write_bytes(b"longer than before")
+    digests.append(open_source(str(folder), scratch).digest)
+    os.utime(folder / "2.png", (1, 1))
+    digests.append(open_source(str(folder), scratch).digest)
+    (folder / "2.png").rename(folder / "3.png")
+    digests.append(open_source(str(folder), scratch).digest)
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4
+
+
+def test_a_csv_names_images_beside_it_or_in_s3_as_often_as_it_likes(tmp_path, scratch):
+    write(tmp_path, "in/1.png")
+    (tmp_path / "list.csv").write_text("\ufefflabel,path\ncat,in/1.png\ncat,in/1.png\ndog,s3://pets/dog.png\n,\n")
+    source = open_source(str(tmp_path / "list.csv"), scratch)
+    (part,) = source.parts(9, everything)
+    places = [item.place for item in part.items]
+    assert places[:3] == [str(tmp_path / "in/1.png")] * 2 + ["s3://pets/dog.png"]
+    assert source.images == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("list.csv", b"file\n1.png\n", "column 'path'"),
+        ("list.csv", b"path\n\xff\xfe\n", "UTF-8"),
+        ("list.csv", b"path\n", "no image in it"),
+        ("none.csv", None, "does not exist"),
+        ("list.txt", b"1.png\n", "neither a folder"),
+        ("in.parquet", b"PAR1", "Write the file again"),
+    ],
+)
+def test_an_input_that_is_none_is_said_to_be_none(tmp_path, scratch, name, content, expected):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=expected):
+        open_source(str(tmp_path / name), scratch)
+
+
+def write_parquet(file, numbers, name="id", group=3):
+    table = pa.table({name: list(numbers), "image_bytes": [f"image {number}".encode() for number in numbers]})
+    pq.write_table(table, file, row_group_size=group)
+
+
+def test_parquet_holds_its_images_in_one_file_or_in_a_folder_of_them(tmp_path, scratch):
+    folder = tmp_path / "in.parquet"
+    folder.mkdir()
+    write_parquet(folder / "a.parquet", range(7))
+    write_parquet(folder / "b.parquet", range(7, 10))
+    source = open_source(str(folder), scratch)
+    assert images_of(source) == {0: ["0", "1", "2", "3"], 1: ["4", "5", "6", "7"], 2: ["8", "9"]}
+    for wanted in ({0}, {1}, {2}, {0, 2}):
+        parts = list(source.parts(4, wanted.__contains__))
+        assert {part.number for part in parts} == wanted
+        for part in parts:
+            assert part.first_row == 4 * part.number
+            assert [item.content for item in part.items] == [f"image {item.image}".encode() for item in part.items]
+    write_parquet(tmp_path / "one.parquet", range(2), "other")
+    assert images_of(open_source(str(tmp_path / "one.parquet"), scratch)) == {0: ["0#0", "0#1"]}
+
+
+def test_parquet_without_images_is_refused(tmp_path, scratch):
+    pq.write_table(pa.table({"image_bytes": ["text"]}), tmp_path / "in.parquet")
+    with pytest.raises(InputError, match="expected image_bytes, of encoded images"):
+        open_source(str(tmp_path / "in.parquet"), scratch)
+
+
+def read(*items, scratch):
+    reader = Reader(str(scratch))
+    try:
+        return [content for _, content in reader.read_all(items)]
+    finally:
+        reader.close()
+
+
+def test_what_is_wrong_with_one_image_is_its_own_and_what_is_wrong_with_its_place_is_not(tmp_path, scratch):
+    write(tmp_path, "in/1.png")
+    good = Item("1", str(tmp_path / "in/1.png"))
+    contents = read(good, Item("2", str(tmp_path / "in/2.png")), Item("3"), Item("4", "\0"), good, scratch=scratch)
+    assert contents[0] == contents[4] == b"in/1.png"
+    assert [type(each) for each in contents[1:4]] == [NotReadError] * 3
+    with pytest.raises(UnavailableError, match="finished parts are kept"):
+        read(Item("5", str(tmp_path / "gone/5.png")), scratch=scratch)
+    with pytest.raises(ConflictError, match="changed since it was listed"):
+        read(Item("1", good.place, "1", 8), scratch=scratch)
+
+
+def test_images_in_s3_are_read_by_their_listing_or_by_their_names(s3_server, tmp_path, scratch):
+    bucket = s3_server.bucket_for(tmp_path).removeprefix("s3://").partition("/")[0]
+    for key in ("in/1.png", "in/b/2.png", "in/b/readme.txt"):
+        s3_server.client.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    source = open_source(f"s3://{bucket}/in", scratch)
+    assert images_of(source) == {0: ["1.png", "b/2.png"]}
+    (part,) = source.parts(9, everything)
+    named = [Item("1", f"s3://{bucket}/in/1.png"), Item("3", f"s3://{bucket}/in/3.png")]
+    contents = read(*part.items, *named, scratch=scratch)
+    assert contents[:3] == [b"in/1.png", b"in/b/2.png", b"in/1.png"]
+    assert isinstance(contents[3], NotReadError)
+    s3_server.client.put_object(Bucket=bucket, Key="in/1.png", Body=b"another")
+    with pytest.raises(ConflictError):
+        read(*part.items, scratch=scratch)
+
+
+def test_a_csv_and_parquet_in_s3_are_inputs_too(s3_server, tmp_path, scratch):
+    bucket = s3_server.bucket_for(tmp_path).removeprefix("s3://").partition("/")[0]
+    s3_server.client.put_object(Bucket=bucket, Key="lists/all.csv", Body=b"path\n../in/1.png\n")
+    write_parquet(tmp_path / "in.parquet", range(3))
+    s3_server.client.put_object(Bucket=bucket, Key="in.parquet", Body=(tmp_path / "in.parquet").read_bytes())
+    (part,) = open_source(f"s3://{bucket}/lists/all.csv", scratch).parts(9, everything)
+    assert part.items[0].place == f"s3://{bucket}/in/1.png"
+    assert images_of(open_source(f"s3://{bucket}/in.parquet", scratch)) == {0: ["0", "1", "2"]}
+
+
+class Refuses(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b"<Error><Code>ExpiredToken</Code><Message>The token has expired</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("tag", ["", "a" * 32])
+def test_a_login_that_s3_does_not_take_any_more_ends_the_run_and_is_no_fault_of_an_image(
+    s3_server, monkeypatch, scratch, tag
+):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(UnavailableError, match=r"ExpiredToken.*finished parts are kept"):
+            read(Item("1", "s3://pets/1.png", tag, 1), scratch=scratch)
+        server.shutdown()

@@ -1,0 +1,38 @@
+"""`slipway score --engine spark`: a real Spark on this machine, with two workers, writes what processes write."""
+
+import numpy as np
+import pytest
+
+from tests.pipeline.scoring.conftest import write_pictures
+
+TIMEOUT_S = 900  # seconds on an idle machine; a busy one starves it
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(3 * TIMEOUT_S)
+def test_spark_says_what_processes_say_passes_over_a_bad_image_and_goes_on_where_it_was_stopped(
+    scored, monkeypatch, tmp_path
+):
+    paths = list(write_pictures(tmp_path / "pictures", 300))
+    (tmp_path / "pictures" / paths[7]).write_bytes(b"no image")
+    by_processes = scored.score(monkeypatch, tmp_path / "pictures", output="processes")
+    assert by_processes.code == 0, by_processes.err
+    words = scored.words(tmp_path / "pictures", "--engine", "spark", "--part-images", "50", "--workers", "2")
+    done = scored.run(*words, timeout_s=TIMEOUT_S)
+    assert done.code == 0, done.err
+    rows, expected = scored.rows(), scored.rows("processes")
+    for row, same in zip(rows, expected, strict=True):
+        assert row["variant"] == "tensorflow-fp32"  # what the logged model runs
+        assert {**row, "probabilities": 0, "variant": 0} == {**same, "probabilities": 0, "variant": 0}
+        if row["error"] is None:
+            np.testing.assert_allclose(row["probabilities"], same["probabilities"], atol=1e-6)
+    assert [row["row"] for row in rows if row["error"]] == [7]
+
+    files = sorted((scored.folder / "out").glob("part-*"))
+    kept = {file: file.stat().st_mtime_ns for file in files[:3]}
+    for file in files[3:]:
+        file.unlink()
+    again = scored.run(*words, timeout_s=TIMEOUT_S)
+    assert again.code == 0, again.err
+    assert {file: file.stat().st_mtime_ns for file in files[:3]} == kept
+    assert scored.rows() == rows
