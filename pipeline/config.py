@@ -1,4 +1,4 @@
-"""Typed configuration: flag over environment over file over the dataclass's default. The only reader of YAML."""
+"""Typed configuration: flag over environment over file over the dataclass's default. YAML is read and written here."""
 
 import contextlib
 import dataclasses
@@ -18,6 +18,7 @@ from pipeline.rollout.policy import RolloutPolicy
 from pipeline.signing.config import SigningConfig
 from pipeline.train import TrainConfig
 from registry.policy import Policy
+from serving.kubernetes.spec import ClusterSettings
 from slipway.credentials import has_credentials
 from slipway.errors import InputError
 from slipway.names import check_model_name
@@ -43,6 +44,7 @@ class Config:
     signing: SigningConfig = field(default_factory=SigningConfig)
     reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
+    kubernetes: ClusterSettings = field(default_factory=ClusterSettings)
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
@@ -106,6 +108,21 @@ def flat(config: object, prefix: str = "") -> dict[str, Any]:
         key = f"{prefix}{item.name}"
         items.update(flat(value, f"{key}.") if dataclasses.is_dataclass(value) else {key: value})
     return items
+
+
+def as_yaml(document: Mapping[str, Any]) -> str:
+    """A document as YAML, keys in their order, texts of several lines as blocks."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, _data: Any) -> bool:
+            return True
+
+    def block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, block)
+    return yaml.dump(dict(document), Dumper=Dumper, sort_keys=False, width=120)
 
 
 def _overridden(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,10 +26,14 @@ _PASS_WAIT_S = 5.0
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """What wakes the loop, and what serves: `scoring` for MLflow's scoring server, else the configuration's servers."""
+    """What wakes the loop, and what serves: `scoring` for MLflow's scoring server, else the configuration's servers.
+
+    alive: a file that is touched at each turn, for a probe that asks whether the loop still turns.
+    """
 
     webhooks: WebhookAddress | None = None
     scoring: ScoringAddress | None = None
+    alive: Path | None = None
 
 
 def watch_registry(config: Config, options: WatchOptions, stop: threading.Event) -> None:
@@ -50,7 +54,9 @@ def watch_registry(config: Config, options: WatchOptions, stop: threading.Event)
     turn = RegistryTurn(config, options.scoring, bell, tracking_uri)
     # A pass may be stopped anywhere: the next one finishes it.
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(turn):
-        watch(turn, config.reconcile.interval_s, wake, stop, _say)
+        watch(
+            turn, config.reconcile.interval_s, wake, stop, _say, options.alive.touch if options.alive else lambda: None
+        )
     _say("stopped")
 
 
