@@ -18,6 +18,7 @@ from pipeline.rollout.policy import RolloutPolicy
 from pipeline.signing.config import SigningConfig
 from pipeline.train import TrainConfig
 from registry.policy import Policy
+from serving.kubernetes.spec import ClusterSettings
 from slipway.credentials import has_credentials
 from slipway.errors import InputError
 from slipway.names import check_model_name
@@ -43,6 +44,7 @@ class Config:
     signing: SigningConfig = field(default_factory=SigningConfig)
     reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
+    kubernetes: ClusterSettings = field(default_factory=ClusterSettings)
 
     def __post_init__(self) -> None:
         check_model_name(self.name)

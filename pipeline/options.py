@@ -78,6 +78,15 @@ HELP = {
     "rollout.look_interval_s": "Seconds between two looks of --watch.",
     "rollout.longest_s": "Seconds after which a rollout without a decision is undecided.",
     "rollout.undecided": "What then: hold, or abort.",
+    "kubernetes.server_engine": "What serves in a cluster: embedded, or tensorflow_serving.",
+    "kubernetes.server_image": "Image of the model server; none is the engine's own.",
+    "kubernetes.sync_image": "Image of the sidecar that mirrors the base path.",
+    "kubernetes.namespace": "Namespace of what serves.",
+    "kubernetes.replicas": "Pods of a version, at least.",
+    "kubernetes.max_replicas": "Pods of the live version, at most.",
+    "kubernetes.s3_secret": "Secret whose keys are the AWS variables of whoever reads the base path.",
+    "kubernetes.tokens_secret": "Secret whose key tokens is a file of access tokens; none asks nobody.",
+    "kubernetes.trusted_keys_map": "ConfigMap of public keys; with it, what none of them has signed is not served.",
 }
 _FLAG = {
     "data.source": "data",
