@@ -72,11 +72,11 @@ class Api:
         if call.document is not None:
             headers["Content-Type"] = call.content_type
         try:
-            method, url, headers, body, _ = self._client.param_serialize(
-                call.method, call.path, header_params=headers, body=call.document, auth_settings=["BearerToken"]
+            method, url, headers, _, _ = self._client.param_serialize(
+                call.method, call.path, header_params=headers, auth_settings=["BearerToken"]
             )
             answer = self._client.call_api(
-                method, url, header_params=headers, body=body, _request_timeout=(_CONNECT_S, call.timeout_s)
+                method, url, header_params=headers, body=call.document, _request_timeout=(_CONNECT_S, call.timeout_s)
             )
             data = answer.read()
         except urllib3.exceptions.ProtocolError as error:

@@ -12,7 +12,6 @@ from slipway.errors import ConflictError, NotFoundError
 
 _FIELD_MANAGER = "slipway"
 _CONFLICTS = 4  # an object that changes more often than that while it is applied is for the next pass
-_REPLICAS = ".spec.replicas"
 _OF_VERSIONS = ("Deployment", "Service", "ConfigMap")  # as they are deleted: the Pods first
 _OF_MODELS = ("HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount")
 
@@ -40,12 +39,11 @@ class Cluster:
     def apply(self, owner: Owner, document: Object) -> bool:
         """Have the object be as `document` says; whether anything was sent for that.
 
-        Fields that others have set, and `document` does not, stay. An autoscaler's number of replicas is left to it.
-        ConflictError, and nothing is changed, for an object that is not of `owner`, and for a field that another
-        manager has set.
+        Fields that others have set, and `document` does not, stay; so does the number of replicas of a Deployment that
+        is there: it is its autoscaler's. ConflictError, and nothing is changed, for an object that is not of `owner`,
+        and for a field that another manager has set.
         """
         kind, stamped = kind_of(document), owner.stamped(document)
-        sending: Mapping[str, Any] = stamped
         for attempt in range(_CONFLICTS):
             present = self.find(str(document["kind"]), stamped["metadata"]["name"])
             if present is not None:
@@ -53,20 +51,15 @@ class Cluster:
                 if sent_before(present, stamped):
                     return False
             try:
-                self._send(kind, sending, present)
-            except FieldConflictError as conflict:
-                if conflict.fields != {_REPLICAS}:
-                    raise
-                sending = _without_replicas(stamped)
+                self._send(kind, stamped, present)
+            except FieldConflictError:
+                raise
             except ConflictError:
                 if attempt + 1 == _CONFLICTS:
                     raise
             else:
                 return True
-        raise ConflictError(
-            f"{document['kind']} {stamped['metadata']['name']!r}: its number of replicas is set by another manager each "
-            "time; expected an autoscaler alone to. Run the same command again."
-        )
+        raise AssertionError("the last conflict is raised")
 
     def delete_version(self, owner: Owner, version: int) -> int:
         """Delete what is that version's own; how many objects went."""
@@ -94,6 +87,9 @@ class Cluster:
         if present is not None:
             seen = {"resourceVersion": present["metadata"]["resourceVersion"]}
             document["metadata"] = {**stamped["metadata"], **seen}
+            replicas = present.get("spec", {}).get("replicas")
+            if replicas is not None:  # left out, it would become 1: what nobody applies any more goes
+                document["spec"] = {**stamped["spec"], "replicas": replicas}
         self.api.ask(
             Call(
                 "patch",
@@ -128,7 +124,3 @@ class Cluster:
         except (NotFoundError, ConflictError):
             return False
         return True
-
-
-def _without_replicas(stamped: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**stamped, "spec": {key: value for key, value in stamped["spec"].items() if key != "replicas"}}

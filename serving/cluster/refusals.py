@@ -13,12 +13,12 @@ _OWNER = re.compile(r'conflict with "([^"]+)"')
 _NAMESPACES = "namespaces"
 
 
-class FieldConflictError(ConflictError):
-    """Another field manager has set fields that we would set. fields: their paths, such as `.spec.replicas`."""
+class ApiRefusalError(InputError):
+    """The API server will not do it for whoever asks, or not as it is asked. It says nothing of any version."""
 
-    def __init__(self, message: str, fields: frozenset[str]) -> None:
-        super().__init__(message)
-        self.fields = fields
+
+class FieldConflictError(ConflictError):
+    """Another field manager has set fields that we would set."""
 
 
 def is_status(response: Response) -> bool:
@@ -32,7 +32,7 @@ def refusal(address: str, call: Call, response: Response) -> SlipwayError:
     where, said = f"the API server {address}", response.message
     match response.status:
         case 401:
-            return InputError(
+            return ApiRefusalError(
                 f"{where} does not know who asks ({said}); expected credentials that it accepts. Correct the "
                 "kubeconfig's user, or log in again."
             )
@@ -43,7 +43,7 @@ def refusal(address: str, call: Call, response: Response) -> SlipwayError:
         case 409:
             return _conflict(where, call, response)
         case 400 | 422:
-            return InputError(
+            return ApiRefusalError(
                 f"{where} takes {call.words} for invalid: {_causes(response) or said}; expected an object that "
                 "Kubernetes accepts. Correct the configuration's section kubernetes."
             )
@@ -53,10 +53,10 @@ def refusal(address: str, call: Call, response: Response) -> SlipwayError:
     )
 
 
-def _forbidden(where: str, call: Call, said: str) -> InputError:
+def _forbidden(where: str, call: Call, said: str) -> ApiRefusalError:
     found = _FORBIDDEN.search(said)
     verb, resource = (found[1], found[2]) if found else (call.verb, call.resource)
-    return InputError(
+    return ApiRefusalError(
         f"{where} forbids {verb} of {resource} in namespace {call.namespace!r} ({said}); expected a Role that allows "
         f'it. Add a rule: apiGroups: ["{call.kind.group}"], resources: ["{resource}"], verbs: ["{verb}"].'
     )
@@ -65,7 +65,7 @@ def _forbidden(where: str, call: Call, said: str) -> InputError:
 def _missing(where: str, call: Call, response: Response) -> SlipwayError:
     details = _status(response).get("details")
     if isinstance(details, Mapping) and details.get("kind") == _NAMESPACES:
-        return InputError(
+        return ApiRefusalError(
             f"{where} has no namespace {call.namespace!r}; expected it. Run `kubectl create namespace "
             f"{call.namespace}`, or pass --namespace."
         )
@@ -80,11 +80,10 @@ def _conflict(where: str, call: Call, response: Response) -> ConflictError:
             "Run the same command again."
         )
     owners = sorted({found[1] for each in causes if (found := _OWNER.search(str(each.get("message", ""))))})
-    fields = frozenset(str(each.get("field")) for each in causes)
+    fields = sorted({str(each.get("field")) for each in causes})
     return FieldConflictError(
-        f"{where}: {call.words} would set {', '.join(sorted(fields))}, which {' and '.join(owners) or 'another'} has "
-        "set; expected nobody else to. Have that manager give the fields up: nothing is forced here.",
-        fields,
+        f"{where}: {call.words} would set {', '.join(fields)}, which {' and '.join(owners) or 'another'} has set; "
+        "expected nobody else to. Have that manager give the fields up: nothing is forced here."
     )
 
 

@@ -30,11 +30,12 @@ class Owner:
         return f"{MANAGED_BY}={SLIPWAY},{NAME_LABEL}={object_name(self.model)}"
 
     def stamped(self, document: Object) -> dict[str, Any]:
-        """The object with our annotations, as it is to be sent."""
+        """The object with our annotations, as it is to be sent. Its digest is without the number of replicas."""
         stamped: dict[str, Any] = deepcopy(dict(document))
         annotations = stamped["metadata"].setdefault("annotations", {})
         annotations[BASE_ANNOTATION] = self.base
-        text = json.dumps(stamped, sort_keys=True, separators=(",", ":"))
+        spec = {key: value for key, value in stamped.get("spec", {}).items() if key != "replicas"}
+        text = json.dumps({**stamped, "spec": spec}, sort_keys=True, separators=(",", ":"))
         annotations[SENT_ANNOTATION] = hashlib.sha256(text.encode()).hexdigest()
         return stamped
 
