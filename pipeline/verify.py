@@ -7,10 +7,10 @@ import contextlib
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.reconcile.serving import RefusedError, Verified
 from registry.client import ModelVersion
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.data import Record
     from serving.client import Prediction
     from serving.targets import ServeSpec
+    from serving.wire.tensors import Array
 
 _TIMEOUT_S = 120.0
 _STATUS_S = 5.0
@@ -104,21 +105,43 @@ def ask_golden(address: str, version: ModelVersion, store: Store, listed_as: str
     from serving.client.address import parse_address
     from serving.client.tensorflow_serving_grpc import TensorFlowServingGrpc
 
-    with contextlib.ExitStack() as stack:
-        only_golden = store.directory(version.name, version.version, lambda path: path.endswith(GOLDEN_FILE))
-        published = stack.enter_context(only_golden)
+    server = TensorFlowServingGrpc(
+        parse_address(address), listed_as or version.name, label=None, version=version.version, timeout_s=_TIMEOUT_S
+    )
+    with contextlib.closing(server):
+        return compare_golden(server, address, version, store, Pace(_BATCH, _IN_FLIGHT))
+
+
+class Answering(Protocol):
+    """A connection to a version. variant: of the newest answer; "" from a server that does not say."""
+
+    variant: str
+
+    def predict_tensors(self, signature: str, inputs: "Mapping[str, Array]") -> "Mapping[str, Array]":
+        """See Predict of golden requests."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many requests go at once: in one call, and in how many calls."""
+
+    batch: int
+    in_flight: int
+
+
+def compare_golden(server: Answering, address: str, version: ModelVersion, store: Store, pace: Pace) -> GoldenReport:
+    """Ask `server` a published version's golden requests; errors as those of `ask_golden`."""
+    only_golden = store.directory(version.name, version.version, lambda path: path.endswith(GOLDEN_FILE))
+    with only_golden as published:
         manifest = _registered_manifest(published, version)
         golden = load_golden(published / published_path(GOLDEN))
-        server = TensorFlowServingGrpc(
-            parse_address(address), listed_as or version.name, label=None, version=version.version, timeout_s=_TIMEOUT_S
-        )
-        stack.enter_context(contextlib.closing(server))
         server.predict_tensors("serving_default", {"input": golden.pixels[:1].astype("float32")})
         variant = server.variant if server.variant in manifest.variants else REFERENCE_VARIANT
         if variant != REFERENCE_VARIANT:
             golden = with_answers(golden, published / published_path(variant_path(variant)))
         tolerance = manifest.variants[variant].tolerance
-        report = check_golden(golden, server.predict_tensors, tolerance, _BATCH, _IN_FLIGHT)
+        report = check_golden(golden, server.predict_tensors, tolerance, pace.batch, pace.in_flight)
     if not report.passed:
         raise IntegrityError(f"version {version.version} on {address} answers otherwise: {report.summary()}")
     return report

@@ -82,7 +82,10 @@ def _round(world: World, model: RegisteredModel, report: ModelReport, *, dry_run
             _refuse(world, intent, fact, step, str(refused))
             report.refused[_version_of(step)] = str(refused)
             return False
-    if made.steps:
+    world.check()
+    converged = world.converge(model.name, made.final)
+    report.done += converged
+    if made.steps or converged:
         fact = replace(fact, servers=_followed(world, model.name, made.final))
     report.notes += [f"{each.address}: {each.left_out}" for each in fact.servers if each.left_out and made.steps]
     report.left += differences(fact.servers, made.final)

@@ -1,4 +1,4 @@
-"""What the loop does at each pass: for the servers that follow the base path, or for MLflow's scoring server."""
+"""What the loop does at each pass: for the servers that follow the base path, or for another target."""
 
 import contextlib
 import threading
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.progress import report
+from pipeline.reconcile.cluster_world import ClusterDoor, cluster_world
 from pipeline.reconcile.scoring_server import ScoringAddress, ScoringServer
 from pipeline.reconcile.settle import pass_alone
 from pipeline.reconcile.watch import Outcome, watch
@@ -26,14 +27,16 @@ _PASS_WAIT_S = 5.0
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """What wakes the loop, and what serves: `scoring` for MLflow's scoring server, else the configuration's servers.
+    """What wakes the loop, and what serves: the configuration's servers, or one of the two others.
 
-    alive: a file that is touched at each turn, for a probe that asks whether the loop still turns.
+    scoring: for MLflow's scoring server. cluster: for a Kubernetes cluster. alive: a file that is touched at each turn,
+    for a probe that asks whether the loop still turns.
     """
 
     webhooks: WebhookAddress | None = None
     scoring: ScoringAddress | None = None
     alive: Path | None = None
+    cluster: ClusterDoor | None = None
 
 
 def watch_registry(config: Config, options: WatchOptions, stop: threading.Event) -> None:
@@ -51,7 +54,7 @@ def watch_registry(config: Config, options: WatchOptions, stop: threading.Event)
     if options.webhooks is not None:
         place = config.base if config.base_is_remote else str(Path(config.base).absolute())
         bell = WebhookBell(options.webhooks, place, tracking_uri, wake, _say)
-    turn = RegistryTurn(config, options.scoring, bell, tracking_uri)
+    turn = RegistryTurn(config, options, bell, tracking_uri)
     # A pass may be stopped anywhere: the next one finishes it.
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(turn):
         watch(
@@ -63,11 +66,9 @@ def watch_registry(config: Config, options: WatchOptions, stop: threading.Event)
 class RegistryTurn:
     """See Turn: passes over the registry's models, under the lease "watch" while it leads."""
 
-    def __init__(
-        self, config: Config, scoring: ScoringAddress | None, bell: WebhookBell | None, tracking_uri: str
-    ) -> None:
+    def __init__(self, config: Config, options: WatchOptions, bell: WebhookBell | None, tracking_uri: str) -> None:
         self._config = config
-        self._scoring = scoring
+        self._scoring, self._cluster = options.scoring, options.cluster
         self._bell = bell
         self._tracking_uri = tracking_uri
         self._ledger: Ledger | None = None
@@ -114,6 +115,9 @@ class RegistryTurn:
     @contextlib.contextmanager
     def _serving(self, world: World) -> Iterator[World]:
         """The world with what serves in it."""
+        if self._cluster is not None:
+            yield cluster_world(world, self._cluster)
+            return
         if self._scoring is None:
             yield world
             return

@@ -15,7 +15,7 @@ from registry.client import RegisteredModel, Registry
 from registry.deployment import DEPLOY
 from registry.intent import Intent, Seen, intent_of, load_seen
 from registry.ledger import Ledger
-from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, Listed, listed
+from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, Listed, Wanted, listed
 from serving.stores import Store, open_store
 
 
@@ -23,11 +23,17 @@ def _nothing() -> None:
     pass
 
 
+def _as_it_is(_name: str, _final: Wanted) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class World:
     """A registry, its ledger, and what serves the models of one base path.
 
     check: asked before anything is changed; raises ConflictError once somebody else does the passes.
+    converge: for what does not follow the config files by itself: brings a model to what they say at the end of a pass,
+    and says what that changed.
     """
 
     config: Config
@@ -37,6 +43,7 @@ class World:
     clock: Callable[[], float] = time.time
     check: Callable[[], None] = _nothing
     say: Callable[[str], None] = report
+    converge: Callable[[str, Wanted], tuple[str, ...]] = _as_it_is
 
     @property
     def store(self) -> Store:

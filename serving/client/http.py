@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from serving.client.address import Address
 from serving.client.credentials import CredentialsError, http_headers, tls_context
@@ -48,6 +48,27 @@ def one_line(text: str) -> str:
     """Return the first line that says something, of at most 300 characters, without TensorFlow's `assertion failed`."""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return _ASSERTION.sub(r"\1", first)[:_LONGEST_MESSAGE].rstrip(".")
+
+
+class Exchange(Protocol):
+    """What a client of a REST API asks through: a connection, or the proxy of a cluster's API server."""
+
+    @property
+    def address(self) -> object:
+        """Where the server is, to people."""
+        ...
+
+    def get(self, path: str) -> Response:
+        """GET `path` below the address."""
+        ...
+
+    def post(self, path: str, document: Any) -> Response:
+        """POST `document` as JSON to `path` below the address."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
 
 
 class Http:

@@ -1,23 +1,27 @@
 """TensorFlow Serving's REST API, as the embedded model server and the real binary speak it."""
 
 import base64
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from serving.client.answers import INPUT, SIGNATURE, Answer, RejectedError, answer_from_row, missing_signature
 from serving.client.credentials import DENIED_STATUSES, denied
-from serving.client.http import Http, Response
+from serving.client.http import Exchange, Response
 from slipway.errors import InputError, NotFoundError, UnavailableError
 
-_VERSION_HEADER = "x-slipway-version"
+if TYPE_CHECKING:
+    from serving.wire.tensors import Array
+
+_VERSION_HEADER, _VARIANT_HEADER = "x-slipway-version", "x-slipway-variant"
 
 
 class TensorFlowServingRest:
     """A Client over REST. Answers name their version if the server says it in a header, or if it was asked for."""
 
-    def __init__(self, http: Http, name: str, *, label: str | None, version: int | None) -> None:
+    def __init__(self, http: Exchange, name: str, *, label: str | None, version: int | None) -> None:
         self.name = name
+        self.variant = ""  # that gave the newest answer; "" from a server that does not say
         self._http = http
         self._path = model_path(name, label=label, version=version)
         self._version = "" if version is None else str(version)
@@ -25,22 +29,47 @@ class TensorFlowServingRest:
     def predict(self, images: Sequence[bytes]) -> list[Answer]:
         """See Client."""
         instances = [{INPUT: {"b64": base64.b64encode(image).decode("ascii")}} for image in images]
-        response = self._http.post(f"{self._path}:predict", {"signature_name": SIGNATURE, "instances": instances})
-        if response.status != 200:
-            raise _failure(response, self.name, self._http)
-        document = response.document
-        rows = document.get("predictions") if isinstance(document, dict) else None
-        if not isinstance(rows, list) or len(rows) != len(images):
-            raise InputError(
-                f"{self._http.address}: expected {len(images)} predictions, got {_count(rows)}. "
-                f"Serve a model whose signature {SIGNATURE!r} answers for each image by itself."
-            )
-        version = response.headers.get(_VERSION_HEADER, self._version)
+        rows, version = self._ask(SIGNATURE, instances)
         return [answer_from_row(row, version, str(self._http.address)) for row in rows]
+
+    def predict_tensors(self, signature: str, inputs: "Mapping[str, Array]") -> "Mapping[str, Array]":
+        """The outputs for the rows of one input: whole numbers, or an object array of `bytes`. Raises as `predict`.
+
+        Pixels are whole numbers: as such they take a third of the room that floats take in JSON.
+        """
+        import numpy as np
+
+        ((name, values),) = inputs.items()
+        if values.dtype == np.dtype(object):
+            instances: list[Any] = [{name: {"b64": base64.b64encode(value).decode("ascii")}} for value in values]
+        else:
+            instances = [{name: row} for row in values.astype(np.int64).tolist()]
+        rows, version = self._ask(signature, instances)
+        answers = [answer_from_row(row, version, str(self._http.address)) for row in rows]
+        return {
+            "output": np.array([answer.output for answer in answers]),
+            "class_id": np.array([answer.class_id for answer in answers]),
+            "label": np.array([answer.label.encode() for answer in answers], object),
+        }
 
     def close(self) -> None:
         """See Client."""
         self._http.close()
+
+    def _ask(self, signature: str, instances: Sequence[Any]) -> tuple[list[Any], str]:
+        """A row for each instance, and the version that answered."""
+        response = self._http.post(f"{self._path}:predict", {"signature_name": signature, "instances": instances})
+        if response.status != 200:
+            raise _failure(response, self.name, self._http)
+        document = response.document
+        rows = document.get("predictions") if isinstance(document, dict) else None
+        if not isinstance(rows, list) or len(rows) != len(instances):
+            raise InputError(
+                f"{self._http.address}: expected {len(instances)} predictions, got {_count(rows)}. "
+                f"Serve a model whose signature {signature!r} answers for each image by itself."
+            )
+        self.variant = response.headers.get(_VARIANT_HEADER, "")
+        return rows, response.headers.get(_VERSION_HEADER, self._version)
 
 
 def model_path(name: str, *, label: str | None = None, version: int | None = None) -> str:
@@ -59,13 +88,13 @@ def answers_as_tensorflow_serving(response: Response) -> bool:
     return isinstance(document.get("model_version_status" if response.status == 200 else "error"), str | list)
 
 
-def check_known(response: Response, name: str, http: Http) -> None:
+def check_known(response: Response, name: str, http: Exchange) -> None:
     """Raise NotFoundError, or what else the server says, if its answer to GET on a model's path is an error."""
     if response.status != 200:
         raise _failure(response, name, http)
 
 
-def is_available(http: Http, name: str, label: str | None = None) -> tuple[bool, str]:
+def is_available(http: Exchange, name: str, label: str | None = None) -> tuple[bool, str]:
     """Whether a version of the model (the one that bears `label`) is AVAILABLE, and the states of all in words.
 
     CredentialsError if the server lets nobody in with the token of the environment.
@@ -87,7 +116,7 @@ def _statuses(response: Response) -> list[Any]:
     return list(document.get("model_version_status", [])) if isinstance(document, dict) else []
 
 
-def _failure(response: Response, name: str, http: Http) -> Exception:
+def _failure(response: Response, name: str, http: Exchange) -> Exception:
     address, message = str(http.address), response.message
     if response.status == 404 or "Unrecognized servable version label" in message:
         return NotFoundError(
