@@ -42,11 +42,23 @@ def main_(config: str | None, resume: str | None, **values: Any) -> None:
 @click.command(cls=Command)
 @config_options("experiment", "workdir", "data", "train", "optimize")
 @option("--resume", "Run of a stopped training to go on with.")
-def train(config: str | None, resume: str | None, **values: Any) -> None:
+@option("--distribute", "Train as one of several workers, the one that TF_CONFIG says.", bool)
+@option(
+    "--peer-timeout-s", "Seconds to wait for the other workers, at first and when one is lost.  [default: 600]", float
+)
+def train(
+    config: str | None, resume: str | None, distribute: bool | None, peer_timeout_s: float | None, **values: Any
+) -> None:
     """Train the network; prints the run."""
     from pipeline import lifecycle, summary
+    from pipeline.distribution.step import PEER_TIMEOUT_S, train_distributed
 
-    trained = lifecycle.train(config_from(config, values), resume)
+    resolved = config_from(config, values)
+    if distribute:
+        helped = train_distributed(resolved, resume, PEER_TIMEOUT_S if peer_timeout_s is None else peer_timeout_s)
+        if helped is None:
+            return
+    trained = helped if distribute else lifecycle.train(resolved, resume)
     click.echo(f"{trained.summary()}\nnext: {summary.program()} evaluate --run-id {trained.run_id}")
 
 
