@@ -88,18 +88,21 @@ class Learning(Protocol):
     def begin(self, network: "keras.Model", first_epoch: int) -> None:
         """Take the network as it is before the first epoch that is to be learned."""
 
-    def epoch(self, network: "keras.Model", config: TrainConfig, dataset: "Dataset", epoch: int) -> dict[str, float]:
+    def epoch(self, epoch: int) -> dict[str, float]:
         """Change the network by one epoch, counted from 0; its loss and accuracy, of training and validation."""
 
 
-class Alone:
+class _Alone:
     """By Keras' `fit`, in this process."""
 
-    def begin(self, network: "keras.Model", first_epoch: int) -> None:
-        pass
+    def __init__(self, config: TrainConfig, dataset: "Dataset") -> None:
+        self._config, self._dataset = config, dataset
 
-    def epoch(self, network: "keras.Model", config: TrainConfig, dataset: "Dataset", epoch: int) -> dict[str, float]:
-        return _fit_epoch(network, config, dataset, epoch)
+    def begin(self, network: "keras.Model", first_epoch: int) -> None:  # noqa: ARG002 - the epochs say which they are
+        self._network = network
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        return _fit_epoch(self._network, self._config, self._dataset, epoch)
 
 
 def train(
@@ -109,7 +112,7 @@ def train(
 
     Same configuration, data and machine: same weights. The trained network is the run's artifact `network/model.keras`.
     """
-    learning = learning or Alone()
+    learning = learning or _Alone(config, dataset)
     with computing(config), tempfile.TemporaryDirectory(prefix="slipway-train-") as scratch:
         network, first_epoch = _restored(run, Path(scratch)) or (fresh_network(config, dataset), 0)
         run.params({"parameters": network.count_params()})
@@ -119,7 +122,7 @@ def train(
         learning.begin(network, first_epoch)
         for epoch in range(first_epoch, config.epochs):
             started = time.monotonic()
-            metrics = learning.epoch(network, config, dataset, epoch)
+            metrics = learning.epoch(epoch)
             with _uninterrupted():
                 took_s = time.monotonic() - started
                 if epoch + 1 not in measured:

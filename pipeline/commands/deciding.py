@@ -51,15 +51,12 @@ def train(
 ) -> None:
     """Train the network; prints the run."""
     from pipeline import lifecycle, summary
-    from pipeline.distribution.step import PEER_TIMEOUT_S, train_distributed
+    from pipeline.distribution.step import train_distributed
 
     resolved = config_from(config, values)
-    if distribute:
-        helped = train_distributed(resolved, resume, PEER_TIMEOUT_S if peer_timeout_s is None else peer_timeout_s)
-        if helped is None:
-            return
-    trained = helped if distribute else lifecycle.train(resolved, resume)
-    click.echo(f"{trained.summary()}\nnext: {summary.program()} evaluate --run-id {trained.run_id}")
+    trained = train_distributed(resolved, resume, peer_timeout_s) if distribute else lifecycle.train(resolved, resume)
+    if trained is not None:  # the chief of several workers has the run
+        click.echo(f"{trained.summary()}\nnext: {summary.program()} evaluate --run-id {trained.run_id}")
 
 
 @click.command(cls=Command)

@@ -4,7 +4,7 @@ A loop of our own: Keras' `fit` does not run on a strategy of several workers. N
 objects, each worker with its own copy; sums alone cross between them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,8 @@ class _Steps:
 class Together:
     """A `pipeline.train.Learning` of several workers. The chief's network is everybody's at the beginning."""
 
-    def __init__(self, workers: "Workers", config: TrainConfig) -> None:
-        self._workers = workers
-        self._frozen = config.freeze_backbone
+    def __init__(self, workers: "Workers", config: TrainConfig, dataset: "Dataset") -> None:
+        self._workers, self._config, self._dataset = workers, config, dataset
         self._steps: _Steps | None = None
         self.first_epoch = 0
 
@@ -50,26 +49,26 @@ class Together:
         self._workers.from_chief([*network.variables, *network.optimizer.variables])
         chiefs = first_epoch if self._workers.place.is_chief else 0
         self.first_epoch = int(self._workers.summed(tf.constant([chiefs], tf.int64))[0][0])
-        # Moving averages of a frozen backbone do not move; summing them would round them again and again.
-        self._steps = _steps(network, self._workers, [] if self._frozen else _moving(network))
+        # Averages of a frozen backbone do not move; summing them would round them again and again.
+        self._steps = _steps(network, self._workers, [] if self._config.freeze_backbone else _moving(network))
 
-    def epoch(self, network: "keras.Model", config: TrainConfig, dataset: "Dataset", epoch: int) -> dict[str, float]:
+    def epoch(self, epoch: int) -> dict[str, float]:
         """Learn and check one epoch; the numbers are those of all images, on every worker."""
         import tensorflow as tf
 
         from pipeline.data import shuffled
 
         assert self._steps is not None, "begin comes first"
+        config, dataset = self._config, self._dataset
         seed = seed_of_epoch(config, epoch)
-        steps = -(-len(dataset.train) // config.batch_size)
-        progress = step_callback(epoch + 1, config.epochs, steps)
+        progress = step_callback(epoch + 1, config.epochs, -(-len(dataset.train) // config.batch_size))
         learned = tf.zeros(3, tf.float64)
-        for number, share in enumerate(self._shares(shuffled(dataset.train, seed), config, dataset, seed)):
-            learned += (sums := tf.cast(self._steps.learn(*share), tf.float64))
+        for number, (of_share, whole) in enumerate(self._shares(shuffled(dataset.train, seed), seed)):
+            learned += (sums := tf.cast(self._steps.learn(*of_share, whole), tf.float64))
             progress.on_train_batch_end(number, {"loss": sums[0] / tf.maximum(sums[2], 1.0)})
         checked = tf.zeros(3, tf.float64)
-        for share in self._shares(dataset.validation, config, dataset, None):
-            checked += tf.cast(self._steps.check(*share[:3]), tf.float64)
+        for of_share, _ in self._shares(dataset.validation, None):
+            checked += tf.cast(self._steps.check(*of_share), tf.float64)
         of_all = self._workers.summed(tf.concat([learned, checked], 0))[0].numpy()
         loss, hits, images, val_loss, val_hits, val_images = (float(number) for number in of_all)
         return {
@@ -79,29 +78,23 @@ class Together:
             "val_loss": val_loss / val_images,
         }
 
-    def _shares(
-        self, records: "list[Record] | tuple[Record, ...]", config: TrainConfig, dataset: "Dataset", seed: int | None
-    ) -> Any:
-        """This worker's share of each batch: images, classes, weight (0 where it has none), size of the whole batch."""
+    def _shares(self, records: "Sequence[Record]", shift_seed: int | None) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """This worker's share of each batch, images, classes and weight (0 where it has none); and the batch's size."""
         import tensorflow as tf
 
         from pipeline.augment import shifted
         from pipeline.data import batches
 
-        of = (self._workers.place.index, self._workers.place.workers)
-        parts = shares(len(records), config.batch_size, *of)
-        own = batches(
-            taken(records, config.batch_size, *of),
-            len(dataset.labels),
-            (config.image_size, config.image_size),
-            max(1, parts[0].images),
-            None,
-            max_pixels=dataset.max_pixels,
-        )
-        if seed is not None and config.shift_pixels:
-            own = shifted(own, config.shift_pixels, seed, [_place_in_batch(part) for part in parts])
+        config, dataset = self._config, self._dataset
+        of = (config.batch_size, self._workers.place.index, self._workers.place.workers)
+        parts = shares(len(records), *of)
+        size = (config.image_size, config.image_size)
+        largest = max(1, parts[0].images)
+        own = batches(taken(records, *of), len(dataset.labels), size, largest, None, max_pixels=dataset.max_pixels)
+        if shift_seed is not None and config.shift_pixels:
+            own = shifted(own, config.shift_pixels, shift_seed, [_place_in_batch(part) for part in parts])
         for part, (images, classes) in zip(parts, own, strict=True):
-            yield images, classes, tf.constant(float(part.images > 0)), tf.constant(float(part.of))
+            yield (images, classes, tf.constant(float(part.images > 0))), tf.constant(float(part.of))
 
 
 def _place_in_batch(part: Share) -> tuple[int, int]:

@@ -61,29 +61,27 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def _addresses(cluster: Mapping[str, Any]) -> tuple[str, ...]:
-    for job in cluster:
+    for job, listed in cluster.items():
         if job not in _JOBS:
-            raise _wrong(
-                f"cluster.{job}: no such workers here", "worker, and chief for the first of them. Leave it out."
-            )
-    found: list[str] = []
-    for job in _JOBS:
-        listed = cluster.get(job, [])
+            raise _wrong(f"cluster.{job}: not known here", "worker, and chief for the first of them. Leave it out.")
         if not isinstance(listed, list):
             raise _wrong(f"cluster.{job} is {listed!r}", "a list of host:port. Mend it.")
-        for number, address in enumerate(listed):
-            match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
-            if match is None or not 0 < int(match["port"]) < 65536:
-                raise _wrong(f"cluster.{job}[{number}] is {address!r}", "host:port, such as host-0:2222. Mend it.")
-            found.append(address)
+        if job == "chief" and len(listed) > 1:
+            raise _wrong(f"cluster.chief has {len(listed)} addresses", "one. Make the others workers.")
+    found = [_address(f"cluster.{job}[{n}]", each) for job in _JOBS for n, each in enumerate(cluster.get(job, []))]
     if not found:
         raise _wrong("cluster.worker is empty", "an address host:port for each worker. Add them.")
-    if len(cluster.get("chief", [])) > 1:
-        raise _wrong(f"cluster.chief has {len(cluster['chief'])} addresses", "one. Make the others workers.")
-    for address in found:
-        if found.count(address) > 1:
-            raise _wrong(f"cluster names {address} twice", "an address of its own for each worker. Mend it.")
+    twice = [address for address in found if found.count(address) > 1]
+    if twice:
+        raise _wrong(f"cluster names {twice[0]} twice", "an address of its own for each worker. Mend it.")
     return tuple(found)
+
+
+def _address(where: str, address: Any) -> str:
+    match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise _wrong(f"{where} is {address!r}", "host:port, such as host-0:2222. Mend it.")
+    return match[0]
 
 
 def _index(task: Mapping[str, Any], cluster: Mapping[str, Any]) -> int:

@@ -61,7 +61,7 @@ def _train(config: Config, run_id: str | None, workers: Workers, tell: Tell) -> 
 
     dataset = lifecycle.data(config)
     _agree(config, dataset, workers)
-    together = Together(workers, config.train)
+    together = Together(workers, config.train, dataset)
     if run_id is not None:
         return _as_chief(config, StepRun(run_id), dataset, together, tell)
     _beside(config, dataset, together, tell)
@@ -98,7 +98,7 @@ def _beside(config: Config, dataset: "Dataset", together: Together, tell: Tell) 
         together.begin(network, 0)
         for epoch in range(together.first_epoch, config.train.epochs):
             started = time.monotonic()
-            metrics = together.epoch(network, config.train, dataset, epoch)
+            metrics = together.epoch(epoch)
             report(epoch_line(epoch + 1, config.train.epochs, metrics, time.monotonic() - started))
             tell("epoch")
 
