@@ -95,7 +95,7 @@ def _one_try(job: Job, place: Place, deadline: float, peer_timeout_s: float) -> 
             epochs += event == "epoch"
             if event in ("done", "failed", "lost"):
                 process.wait()
-                return _Ended(event, said, joined, epochs, f"another worker is gone ({said.get('message')})")
+                return _Ended(event, said, joined, epochs, f"another worker is gone ({said.get('kind')})")
 
 
 @contextmanager

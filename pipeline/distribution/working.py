@@ -39,7 +39,7 @@ def main() -> None:
 
     job = json.load(sys.stdin)
     place = place_from(os.environ)
-    tf = start_tensorflow(device=False)
+    start_tensorflow(device=False)
     try:
         workers = join(place)
         tell("joined")
@@ -50,10 +50,25 @@ def main() -> None:
         workers.part()
     except SlipwayError as error:
         tell("failed", kind=type(error).__name__, message=str(error))
-    except tf.errors.OpError as error:
-        tell("lost", message=error.message.strip().splitlines()[-1][:300] if error.message else type(error).__name__)
+    except _gone() as error:
+        tell("lost", kind=type(error).__name__)
     sys.stderr.flush()
     os._exit(0)
+
+
+def _gone() -> tuple[type[Exception], ...]:
+    """What TensorFlow raises where another worker is gone. Other errors are of this worker, and end it."""
+    from tensorflow import errors
+
+    return (
+        errors.AbortedError,
+        errors.CancelledError,
+        errors.DeadlineExceededError,
+        errors.FailedPreconditionError,
+        errors.InternalError,
+        errors.UnavailableError,
+        errors.UnknownError,
+    )
 
 
 def _train(config: Config, run_id: str | None, workers: Workers, tell: Tell) -> TrainedModel | None:
