@@ -65,7 +65,7 @@ def train(config: Config, resume: str | None = None) -> "TrainedModel":
 
     check_tracking()
     if resume:
-        config = _unfinished(open_run(resume))
+        config = unfinished(open_run(resume))
     config.train.check_files()
     dataset = data(config)
     with step("train", config.experiment, resume=resume) as run:
@@ -279,7 +279,8 @@ def _evaluate_champion(champion: ModelVersion, candidate: ModelVersion) -> "Eval
     return evaluate(run_config(open_run(candidate.run_id)), champion.run_id)
 
 
-def _unfinished(run: StepRun) -> Config:
+def unfinished(run: StepRun) -> Config:
+    """The configuration that a run began with; InputError if its training has ended already."""
     from pipeline.train import NETWORK_ARTIFACT
 
     if NETWORK_ARTIFACT in run.artifacts("network"):

@@ -9,7 +9,7 @@ from slipway.errors import InputError
 if TYPE_CHECKING:
     import keras
 
-NETWORKS = ("resnet50", "tiny")
+NETWORKS = ("resnet50", "tiny", "plain")
 HEADS = ("flatten", "avg")
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # He et al. 2015, as in Caffe and keras.applications.resnet50
 _SMALLEST_SIDE = 32  # ResNet50 halves the image five times
@@ -92,18 +92,27 @@ def _resnet50(config: NetworkConfig) -> "keras.Model":
 
 def _tiny(config: NetworkConfig) -> "keras.Model":
     """Two convolutions: seconds instead of minutes, for tests of everything around the network."""
+    return _two_convolutions(config, normalised=True)
+
+
+def _plain(config: NetworkConfig) -> "keras.Model":
+    """The same without batch normalisation: what it learns of an image does not depend on the images beside it."""
+    return _two_convolutions(config, normalised=False)
+
+
+def _two_convolutions(config: NetworkConfig, *, normalised: bool) -> "keras.Model":
     import keras
 
     layers = keras.layers
     pixels = keras.Input((config.image_size, config.image_size, 3))
     x = layers.Rescaling(1 / 128)(pixels)
     for filters in (16, 32):
-        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization()(x))
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=not normalised)(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x) if normalised else x)
     return keras.Model(pixels, layers.AveragePooling2D(2)(x), name="backbone")
 
 
-_BACKBONES = {"resnet50": _resnet50, "tiny": _tiny}
+_BACKBONES = {"resnet50": _resnet50, "tiny": _tiny, "plain": _plain}
 
 
 def _copy_backbone(file: Path, network: "keras.Model") -> None:

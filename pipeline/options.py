@@ -22,7 +22,7 @@ HELP = {
     "data.test_fraction": "Share of the images held out for evaluation.",
     "data.split_seed": "Seed of the split; the same images and seed give the same split.",
     "data.max_pixels": "Largest height times width that an image may have.",
-    "train.network": "Backbone: resnet50, or tiny (for tests).",
+    "train.network": "Backbone: resnet50, or tiny or plain (for tests).",
     "train.head": "Between backbone and Dense(1024): flatten or avg.",
     "train.weights": "Start from: none, imagenet, or a .h5 or .keras file.",
     "train.image_size": "Side of the network's input, in pixels.",

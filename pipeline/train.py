@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.model import NetworkConfig, build_network
 from pipeline.progress import epoch_line, step_callback
@@ -63,6 +63,10 @@ class TrainConfig(NetworkConfig):
             if value not in known:
                 raise InputError(f"train.{key} is {value!r}; expected {' or '.join(known)}. Edit it or pass --{key}.")
 
+    @property
+    def shift_pixels(self) -> int:
+        return round(self.shift * self.image_size)
+
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -78,11 +82,64 @@ class TrainedModel:
         return f"run {self.run_id}: {self.parameters:,} parameters, {self.epochs} epochs, {measured}"
 
 
-def train(config: TrainConfig, dataset: "Dataset", run: "StepRun", report: Progress) -> TrainedModel:
+class Learning(Protocol):
+    """How an epoch is learned: by this process alone, or by several."""
+
+    def begin(self, network: "keras.Model", first_epoch: int) -> None:
+        """Take the network as it is before the first epoch that is to be learned."""
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """Change the network by one epoch, counted from 0; its loss and accuracy, of training and validation."""
+
+
+class _Alone:
+    """By Keras' `fit`, in this process."""
+
+    def __init__(self, config: TrainConfig, dataset: "Dataset") -> None:
+        self._config, self._dataset = config, dataset
+
+    def begin(self, network: "keras.Model", first_epoch: int) -> None:  # noqa: ARG002 - the epochs say which they are
+        self._network = network
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        return _fit_epoch(self._network, self._config, self._dataset, epoch)
+
+
+def train(
+    config: TrainConfig, dataset: "Dataset", run: "StepRun", report: Progress, learning: Learning | None = None
+) -> TrainedModel:
     """Train on `dataset`, logging each epoch to `run`; goes on from the run's last checkpoint if it has one.
 
     Same configuration, data and machine: same weights. The trained network is the run's artifact `network/model.keras`.
     """
+    learning = learning or _Alone(config, dataset)
+    with computing(config), tempfile.TemporaryDirectory(prefix="slipway-train-") as scratch:
+        network, first_epoch = _restored(run, Path(scratch)) or (fresh_network(config, dataset), 0)
+        run.params({"parameters": network.count_params()})
+        metrics: dict[str, float] = run.latest_metrics() if first_epoch else {}
+        # A run stopped between an epoch's metrics and its checkpoint trains that epoch again, to the same result.
+        measured = set(run.metric_history("loss")[0])
+        learning.begin(network, first_epoch)
+        for epoch in range(first_epoch, config.epochs):
+            started = time.monotonic()
+            metrics = learning.epoch(epoch)
+            with _uninterrupted():
+                took_s = time.monotonic() - started
+                if epoch + 1 not in measured:
+                    run.metrics(metrics, step=epoch + 1)
+                if epoch + 1 < config.epochs:
+                    _checkpoint(network, run, epoch + 1, Path(scratch))
+                report(epoch_line(epoch + 1, config.epochs, metrics, took_s))  # once it is kept
+        _log_network(network, config, len(dataset.labels), run, Path(scratch))
+    run.remove(_CHECKPOINTS)
+    run.figure("learning_curves.png", _learning_curves(run))
+    shown = {key: metrics[key] for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
+    return TrainedModel(run.run_id, network.count_params(), config.epochs, shown)
+
+
+@contextlib.contextmanager
+def computing(config: TrainConfig) -> Iterator[None]:
+    """Seeded, the same for the same seed, and in the configured precision, for the length of the block."""
     tf = start_tensorflow()
     import keras
 
@@ -90,29 +147,9 @@ def train(config: TrainConfig, dataset: "Dataset", run: "StepRun", report: Progr
     tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy("mixed_bfloat16" if config.precision == "bfloat16" else "float32")
     try:
-        with tempfile.TemporaryDirectory(prefix="slipway-train-") as scratch:
-            network, first_epoch = _restored(run, Path(scratch)) or (_fresh(config, dataset), 0)
-            run.params({"parameters": network.count_params()})
-            metrics: dict[str, float] = run.latest_metrics() if first_epoch else {}
-            # A run stopped between an epoch's metrics and its checkpoint trains that epoch again, to the same result.
-            measured = set(run.metric_history("loss")[0])
-            for epoch in range(first_epoch, config.epochs):
-                started = time.monotonic()
-                metrics = _fit_epoch(network, config, dataset, epoch)
-                with _uninterrupted():
-                    took_s = time.monotonic() - started
-                    if epoch + 1 not in measured:
-                        run.metrics(metrics, step=epoch + 1)
-                    if epoch + 1 < config.epochs:
-                        _checkpoint(network, run, epoch + 1, Path(scratch))
-                    report(epoch_line(epoch + 1, config.epochs, metrics, took_s))  # once it is kept
-            _log_network(network, config, len(dataset.labels), run, Path(scratch))
+        yield
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    run.remove(_CHECKPOINTS)
-    run.figure("learning_curves.png", _learning_curves(run))
-    shown = {key: metrics[key] for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
-    return TrainedModel(run.run_id, network.count_params(), config.epochs, shown)
 
 
 def load_network(run: "StepRun") -> "keras.Model":
@@ -131,7 +168,8 @@ def load_network(run: "StepRun") -> "keras.Model":
         return keras.models.load_model(file, compile=False)
 
 
-def _fresh(config: TrainConfig, dataset: "Dataset") -> "keras.Model":
+def fresh_network(config: TrainConfig, dataset: "Dataset") -> "keras.Model":
+    """The configured network before its first epoch, with its optimizer."""
     import keras
 
     network = build_network(config, len(dataset.labels))
@@ -151,11 +189,10 @@ def _fit_epoch(network: "keras.Model", config: TrainConfig, dataset: "Dataset", 
     from pipeline.data import batches
 
     classes = len(dataset.labels)
-    # The order of an epoch depends on seed and epoch alone, so a resumed run sees the batches it would have seen.
-    shuffle_seed = (config.seed * 1_000_003 + epoch) % 2**31
+    shuffle_seed = seed_of_epoch(config, epoch)
     size = (config.image_size, config.image_size)
     learn = batches(dataset.train, classes, size, config.batch_size, shuffle_seed, max_pixels=dataset.max_pixels)
-    if pixels := round(config.shift * config.image_size):
+    if pixels := config.shift_pixels:
         learn = shifted(learn, pixels, shuffle_seed)
     check = batches(dataset.validation, classes, size, config.batch_size, None, max_pixels=dataset.max_pixels)
     history = network.fit(
@@ -168,6 +205,11 @@ def _fit_epoch(network: "keras.Model", config: TrainConfig, dataset: "Dataset", 
         callbacks=[step_callback(epoch + 1, config.epochs, -(-len(dataset.train) // config.batch_size))],
     ).history
     return {key: float(values[-1]) for key, values in history.items()}
+
+
+def seed_of_epoch(config: TrainConfig, epoch: int) -> int:
+    """Order and shifts of an epoch depend on seed and epoch alone: a resumed run sees the batches it would have."""
+    return (config.seed * 1_000_003 + epoch) % 2**31
 
 
 @contextlib.contextmanager

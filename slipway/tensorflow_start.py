@@ -5,8 +5,11 @@ import sys
 from typing import Any
 
 
-def start_tensorflow() -> Any:
-    """Import TensorFlow, start its CPU device, and return the module. Python errors are raised as always."""
+def start_tensorflow(*, device: bool = True) -> Any:
+    """Import TensorFlow, start its CPU device, and return the module. Python errors are raised as always.
+
+    device: False where something of its own has to be done before the device starts.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
@@ -17,7 +20,8 @@ def start_tensorflow() -> Any:
             os.dup2(nowhere.fileno(), 2)
         import tensorflow as tf
 
-        tf.constant(0)
+        if device:
+            tf.constant(0)
         tf.get_logger().setLevel("ERROR")
     finally:
         os.dup2(kept, 2)

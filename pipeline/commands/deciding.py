@@ -42,12 +42,21 @@ def main_(config: str | None, resume: str | None, **values: Any) -> None:
 @click.command(cls=Command)
 @config_options("experiment", "workdir", "data", "train", "optimize")
 @option("--resume", "Run of a stopped training to go on with.")
-def train(config: str | None, resume: str | None, **values: Any) -> None:
+@option("--distribute", "Train as one of several workers, the one that TF_CONFIG says.", bool)
+@option(
+    "--peer-timeout-s", "Seconds to wait for the other workers, at first and when one is lost.  [default: 600]", float
+)
+def train(
+    config: str | None, resume: str | None, distribute: bool | None, peer_timeout_s: float | None, **values: Any
+) -> None:
     """Train the network; prints the run."""
     from pipeline import lifecycle, summary
+    from pipeline.distribution.step import train_distributed
 
-    trained = lifecycle.train(config_from(config, values), resume)
-    click.echo(f"{trained.summary()}\nnext: {summary.program()} evaluate --run-id {trained.run_id}")
+    resolved = config_from(config, values)
+    trained = train_distributed(resolved, resume, peer_timeout_s) if distribute else lifecycle.train(resolved, resume)
+    if trained is not None:  # the chief of several workers has the run
+        click.echo(f"{trained.summary()}\nnext: {summary.program()} evaluate --run-id {trained.run_id}")
 
 
 @click.command(cls=Command)

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 _BATCHES_AHEAD = 2  # a fixed number: automatic tuning trades memory that we promise not to take
 
 
+def shuffled(records: "Sequence[Record]", seed: int) -> "list[Record]":
+    """The records in an order that depends on the seed alone."""
+    import numpy as np
+
+    return [records[int(i)] for i in np.random.default_rng(seed).permutation(len(records))]
+
+
 def batches(
     records: "Sequence[Record]",
     classes: int,
@@ -29,12 +36,9 @@ def batches(
     The order is that of `records` or, with a seed, a permutation that depends on the seed alone; every iteration is the
     same.
     """
-    import numpy as np
     import tensorflow as tf
 
-    ordered = list(records)
-    if shuffle_seed is not None:
-        ordered = [records[int(i)] for i in np.random.default_rng(shuffle_seed).permutation(len(records))]
+    ordered = list(records) if shuffle_seed is None else shuffled(records, shuffle_seed)
     files = tf.constant([os.fsencode(record.file) for record in ordered], tf.string)
     class_ids = tf.constant([record.class_id for record in ordered], tf.int32)
     load = _loader(image_size, classes, max_pixels)

@@ -44,3 +44,12 @@ def test_the_same_seed_moves_alike_and_another_one_differently(images):
     other, _ = all_of(shifted(dataset(images), 2, seed=2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_an_image_of_a_part_of_a_batch_is_moved_as_it_is_in_the_whole(images):
+    import tensorflow as tf
+
+    whole, _ = all_of(shifted(dataset(images), 2, seed=1))
+    part = tf.data.Dataset.from_tensor_slices((images[[1, 3, 4]], [1, 3, 4])).batch(1)  # of batches of 2, 2 and 1
+    moved, _ = all_of(shifted(part, 2, 1, [(1, 2), (1, 2), (0, 1)]))
+    np.testing.assert_array_equal(moved, whole[[1, 3, 4]])

@@ -62,6 +62,12 @@ def test_batch_normalisation_takes_the_configured_momentum():
     assert momenta == {0.7}
 
 
+def test_the_plain_network_has_no_batch_normalisation():
+    network = build_network(NetworkConfig(network="plain", image_size=32), classes=3)
+    assert not [weight for weight in network.non_trainable_variables if "moving" in weight.path]
+    assert len(network.trainable_variables) == 8
+
+
 def test_weights_of_a_network_of_ours_start_the_backbone(tmp_path):
     first = build_network(tiny(), classes=3)
     first.save(tmp_path / "model.keras")
