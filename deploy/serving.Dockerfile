@@ -17,6 +17,7 @@ EXPOSE 8500 8501
 # 503 until each model has a version that has answered: Kubernetes has probes of its own and heeds no HEALTHCHECK.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/healthz', timeout=4)"]
+# Whoever gives it other arguments says by TLS and tokens, or by --insecure, who may ask: it refuses to start otherwise.
 ENTRYPOINT ["python", "-m", "serving.model_server"]
 CMD ["--host=0.0.0.0", "--port=8500", "--rest_api_port=8501", "--model_config_file=/base/labels.config", \
-    "--default_label=stable", "--runtime=auto"]
+    "--default_label=stable", "--runtime=auto", "--access_tokens_file=/run/secrets/access-tokens"]

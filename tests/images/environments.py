@@ -1,4 +1,4 @@
-"""What a container file installs, without docker: the same locked files into an empty environment, the same folders beside it."""
+"""What a container file installs, without docker: its locked files in an empty environment, its folders beside it."""
 
 import os
 import shutil

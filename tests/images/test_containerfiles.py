@@ -1,4 +1,4 @@
-"""The container files of serving and training, which no test here can build: what can be known of them without docker."""
+"""The container files of serving and training: what can be known of them without docker."""
 
 import re
 from pathlib import Path
@@ -68,8 +68,10 @@ def test_the_locked_requirements_of_the_serving_image_name_neither_tensorflow_no
 def test_the_serving_image_starts_a_model_server_with_flags_that_it_takes(tmp_path):
     image = read("serving")
     assert image.words("ENTRYPOINT") == ["python", "-m", "serving.model_server"]
-    (tmp_path / "labels.config").touch()
-    flags = parse_flags([word.replace("/base/", f"{tmp_path}/") for word in image.words("CMD")])
+    for name in ("labels.config", "access-tokens"):
+        (tmp_path / name).touch(0o600)
+    flags = parse_flags([re.sub("=/(?:base|run/secrets)/", f"={tmp_path}/", word) for word in image.words("CMD")])
+    assert flags.access_tokens_file
     assert (flags.port, flags.rest_api_port, flags.default_label) == (8500, 8501, "stable")
     assert "8501/healthz" in image.last("HEALTHCHECK")
 

@@ -1,4 +1,4 @@
-"""What the serving image and the training image hold, installed into an empty environment as their container files say."""
+"""What the serving image and the training image hold, installed as their container files say."""
 
 import base64
 import json
@@ -50,19 +50,22 @@ def missing(installed, names):
     return set(run(installed, code).split())
 
 
+def show(capsys, name, installed):
+    with capsys.disabled():
+        print(f"\n{name} image: {len(installed.packages())} packages, {installed.size_mb():.0f} MB")  # noqa: T201
+
+
 def test_the_serving_image_has_neither_tensorflow_nor_mlflow(serving, capsys):
     assert missing(serving, HEAVY) == set(HEAVY)
     assert missing(serving, ("openvino", "grpc", "uvicorn", "cv2", "serving.model_server")) == set()
-    with capsys.disabled():
-        print(f"\nserving image: {len(serving.packages())} packages, {serving.size_mb():.0f} MB")
+    show(capsys, "serving", serving)
 
 
 def test_the_training_image_has_what_trains_registers_and_talks_to_a_cluster(training, serving, capsys):
     assert missing(training, ("tensorflow", "keras", "mlflow", "kubernetes", "sqlalchemy", "docker")) == set()
     assert missing(training, ("pytest", "ruff")) == {"pytest", "ruff"}
     assert serving.size_mb() < training.size_mb() / 3
-    with capsys.disabled():
-        print(f"\ntraining image: {len(training.packages())} packages, {training.size_mb():.0f} MB")
+    show(capsys, "training", training)
 
 
 def test_the_serving_image_needs_no_shared_library_that_its_base_lacks(serving):
@@ -83,8 +86,8 @@ def server(serving, tmp_path_factory):
     (root / "labels.config").write_text(f"model_config_list {{ config {{ {config} }} }}")
     image = read("serving")
     python, *module = image.words("ENTRYPOINT")
-    ports = ("--host", "--port", "--rest_api_port")
-    flags = [word.replace("/base/", f"{root}/") for word in image.words("CMD") if not word.startswith(ports)]
+    own = ("--host", "--port", "--rest_api_port", "--access_tokens_file")
+    flags = [word.replace("/base/", f"{root}/") for word in image.words("CMD") if not word.startswith(own)]
     assert (python, module) == ("python", ["-m", "serving.model_server"])
     command = ("env", "-i", f"PYTHONPATH={serving.sources}", "HOME=/nowhere", "PYTHONDONTWRITEBYTECODE=1")
     before = (*READ_ONLY, REMOUNTED, "sh") if can_be_read_only() else ()
