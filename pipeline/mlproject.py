@@ -1,4 +1,4 @@
-"""MLproject and conda.yaml, made from the command line and the locked requirements: `python -m pipeline.mlproject`.
+"""MLproject and conda.yaml, made of the command line and the locked requirements: `python -m pipeline.mlproject`.
 
 MLflow passes every parameter on every run, so each is empty by default, which the command line takes as "not given".
 """
@@ -12,6 +12,8 @@ from pipeline.cli import main
 
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ROOT / "requirements" / "pipeline.txt"
+KUBERNETES = ROOT / "deploy" / "mlflow-run" / "MLproject"
+TRAINING_IMAGE = "slipway-training"
 _NOTE = "# Written by `python -m pipeline.mlproject`, and held to it by a test."
 _PIN = re.compile(r"^([A-Za-z0-9._-]+(?:\[[^\]]+\])?==[^\s;\\]+)\s*(;[^\\]+)?", re.MULTILINE)
 
@@ -23,12 +25,21 @@ def entry_points() -> dict[str, click.Command]:
 
 def mlproject() -> str:
     """The MLproject file: an entry point a step, with the command's options as its parameters."""
-    lines = [_NOTE, "name: slipway", "", "conda_env: conda.yaml", "", "entry_points:"]
+    return _project(["conda_env: conda.yaml"], "python -m pipeline")
+
+
+def kubernetes_mlproject() -> str:
+    """The same for MLflow's Kubernetes backend, which takes no project with a conda_env, and quotes what it passes."""
+    return _project(["docker_env:", f"  image: {TRAINING_IMAGE}"], "python -m pipeline.unquoted")
+
+
+def _project(environment: list[str], program: str) -> str:
+    lines = [_NOTE, "name: slipway", "", *environment, "", "entry_points:"]
     for name, command in entry_points().items():
         parameters = [parameter for parameter in command.params if parameter.name != "help"]
         lines += [f"  {name}:", "    parameters:"]
         lines += [f"      {parameter.name}: {{type: string, default: ''}}" for parameter in parameters]
-        lines += [f"    command: >-\n      python -m pipeline {name}"]
+        lines += [f"    command: >-\n      {program} {name}"]
         lines += [f"      {_argument(parameter)}" for parameter in parameters]
     return "\n".join(lines) + "\n"
 
@@ -46,7 +57,8 @@ def _argument(parameter: click.Parameter) -> str:
 
 
 def write() -> None:
-    """Write both files at the project's root."""
+    """Write conda.yaml and MLproject at the project's root, and the project for Kubernetes."""
+    KUBERNETES.write_text(kubernetes_mlproject(), encoding="utf-8")
     (ROOT / "MLproject").write_text(mlproject(), encoding="utf-8")
     (ROOT / "conda.yaml").write_text(conda_yaml(), encoding="utf-8")
 

@@ -49,6 +49,10 @@ class Running:
         """Resident memory of all its processes, in MB."""
         return sum(_rss(process) for process in _marked(self.mark)) / 1e6
 
+    def cpu_s(self) -> float:
+        """Processor seconds that all its processes took so far."""
+        return sum(_cpu_s(process) for process in _marked(self.mark))
+
 
 @contextmanager
 def running(server: Server, environment: Environment, work: Path, first: tuple[bytes, str]) -> Iterator[Running]:
@@ -141,6 +145,13 @@ def _rss(process: psutil.Process) -> int:
     with suppress(psutil.NoSuchProcess):
         return int(process.memory_info().rss)
     return 0
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    with suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
 def free_port() -> int:

@@ -29,7 +29,7 @@ from tests.docs.tables import tables
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = {page.relative_to(ROOT).as_posix(): page for page in PAGES}
 TARGETS_OF_MAKE = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-OTHER_PROGRAMS = {".", "curl", "docker", "kubectl", "printf", "tensorflow_model_server"}
+OTHER_PROGRAMS = {".", "curl", "docker", "export", "kubectl", "printf", "tensorflow_model_server"}
 PLACEHOLDER = re.compile(r"\b(?:N|RUN_ID|TEXT|IMAGE|FILE|PATH|NAME|STEP|COMMAND)\b|\.\.\.")
 
 
@@ -41,8 +41,8 @@ def check_command(command: str) -> None:
             check_slipway(name, rest)
         case ["make", *rest]:
             assert {word for word in rest if "=" not in word and word.isalpha()} <= TARGETS_OF_MAKE
-        case ["mlflow", "run", ".", *rest]:
-            check_mlflow_run(rest)
+        case ["mlflow", "run", "." | "deploy/mlflow-run" as folder, *rest]:
+            check_mlflow_run(ROOT / folder, rest)
         case ["mlflow", "deployments", name, *rest]:
             deployments.commands[name].make_context(name, rest, parent=click.Context(deployments))
         case ["slipway-model-server", *rest] | ["python", "-m", "serving.model_server", *rest]:
@@ -79,8 +79,8 @@ def takes_nothing(command: click.Command, option: str) -> bool:
     return any(option in parameter.opts and parameter.flag_value for parameter in command.params)
 
 
-def check_mlflow_run(rest: list[str]) -> None:
-    project = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))
+def check_mlflow_run(folder: Path, rest: list[str]) -> None:
+    project = yaml.safe_load((folder / "MLproject").read_text(encoding="utf-8"))
     entry = rest[rest.index("-e") + 1] if "-e" in rest else "main"
     if entry in {"COMMAND", "STEP"}:
         return
