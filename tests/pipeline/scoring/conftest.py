@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-from contextlib import suppress
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -46,8 +45,9 @@ class Scored(ScoringWorld):
     def stop(self):
         """Nothing that a failed test has started goes on."""
         for process in self.started:
-            with suppress(ProcessLookupError):
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
     def score(self, patch, images, *words, output="out"):
         return self.call(patch, *self.words(images, *words, output=output))
