@@ -6,7 +6,6 @@ import pytest
 from slipway.errors import UnavailableError
 from tests.pipeline.scoring.conftest import write_pictures
 
-
 TIMEOUT_S = 900  # some twenty seconds on an idle machine; a busy one starves it
 
 
@@ -16,7 +15,7 @@ def test_what_our_code_says_inside_a_task_is_what_the_command_says():
 
     from pipeline.scoring.spark import _spark_errors
 
-    told = "Traceback (most recent call last):\n  in task\nslipway.errors.UnavailableError: s3://pets/1.png: refused. Stop.\n"
+    told = "Traceback:\n  in a task\nslipway.errors.UnavailableError: s3://pets/1.png: refused. Stop.\n"
     with pytest.raises(UnavailableError, match=r"^s3://pets/1\.png: refused\. Stop\.$"), _spark_errors():
         raise PySparkException(message=told)
     with pytest.raises(UnavailableError, match=r"^Spark: no room.*finished parts are kept"), _spark_errors():
