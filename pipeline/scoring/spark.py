@@ -5,7 +5,6 @@ A task is a part: it reads the images, has the UDF answer, and writes the part's
 
 import logging
 import os
-import pickle
 import re
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.scoring.items import Part, PartDone
+from pipeline.scoring.items import Item, Part, PartDone
 from pipeline.scoring.workers import Job
 from serving.servable.layout import REFERENCE_VARIANT
 from slipway import errors
@@ -25,8 +24,12 @@ from slipway.errors import InputError, UnavailableError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from pipeline.scoring.reading import NotReadError
+
 _ANSWER = "output array<float>, class_id long, label string"
-_READ = "part binary, image_bytes binary, error string, began_s double"
+_ITEM = "struct<image:string,place:binary,tag:string,size_bytes:long,content:binary>"
+_PART = f"number long, first_row long, items array<{_ITEM}>"
+_READ = "number long, images long, row long, image string, image_bytes binary, error string, began_s double"
 _DONE = "number long, images long, failed long, began_s double, ended_s double"
 _ROWS = 32  # images that go to Python at once: each as large as its file
 _PARTS_A_JOB = 16  # for each core; what Spark is given at once is held in memory
@@ -66,8 +69,8 @@ class OnSpark:
     def _score(self, job: Job, parts: list[Part]) -> list[PartDone]:
         from pyspark.sql.functions import struct
 
-        rows = [(bytearray(pickle.dumps(part)),) for part in parts]
-        frame = self._session.createDataFrame(self._session.sparkContext.parallelize(rows, len(rows)), "part binary")
+        rows = [(part.number, part.first_row, [_packed(item) for item in part.items]) for part in parts]
+        frame = self._session.createDataFrame(self._session.sparkContext.parallelize(rows, len(rows)), _PART)
         with self._apart():
             read = frame.mapInArrow(partial(_read, job, self._network), _READ)
         answered = read.withColumn("answer", self._udf(struct("image_bytes"))).drop("image_bytes")
@@ -156,33 +159,26 @@ def _read(job: Job, network: Network, batches: Iterator[Any]) -> Iterator[Any]:
     """In a task: a row an image, with a blank one in a bad one's place, which would fail all that it came with."""
     import pyarrow as pa
 
-    from pipeline.scoring.reading import NotReadError, Reader
-    from serving.servable.decoding import decode
+    from pipeline.scoring.reading import Reader
 
     blank = _blank(network.image_size)
     reader = Reader(job.scratch)
     try:
         for batch in batches:
-            for data in batch.column("part").to_pylist():
-                part: Part = pickle.loads(data)  # noqa: S301  the driver's own
-                head, began_s = data, time.monotonic()
-                for _, content in reader.read_all(part.items):
-                    fault = None
-                    try:
-                        if isinstance(content, NotReadError):
-                            fault = str(content)
-                        else:
-                            decode(content, network.max_pixels)
-                    except InputError as error:
-                        fault = str(error)
-                    row = {
-                        "part": head,  # with the first image alone
+            for row in batch.to_pylist():
+                items, began_s = [_unpacked(each) for each in row["items"]], time.monotonic()
+                for number, (item, content) in enumerate(reader.read_all(items)):
+                    fault = _fault(content, network.max_pixels)
+                    read = {
+                        "number": row["number"],
+                        "images": len(items),
+                        "row": row["first_row"] + number,
+                        "image": item.image,
                         "image_bytes": content if fault is None else blank,
                         "error": fault,
                         "began_s": began_s,
                     }
-                    head = None
-                    yield pa.RecordBatch.from_pylist([row], _read_schema())
+                    yield pa.RecordBatch.from_pylist([read], _read_schema())
     finally:
         reader.close()
 
@@ -197,7 +193,12 @@ def _write(job: Job, batches: Iterator[Any]) -> Iterator[Any]:
     rows = [row for batch in batches for row in batch.to_pylist()]
     if not rows:
         return
-    part: Part = pickle.loads(rows[0]["part"])  # noqa: S301  as above
+    if len(rows) != rows[0]["images"]:
+        raise UnavailableError(
+            f"part {rows[0]['number']}: {len(rows)} rows came of {rows[0]['images']}; expected all. Run the same "
+            "command again: finished parts are kept."
+        )
+    part = Part(rows[0]["number"], rows[0]["row"], [Item(row["image"]) for row in rows])
     answered = [_answered(row["answer"], row["error"]) for row in rows]
     open_output(job.output).put(part.number, part_file(part, answered, job.stamp))
     done = {
@@ -222,8 +223,39 @@ def _read_schema() -> Any:
     import pyarrow as pa
 
     return pa.schema(
-        [("part", pa.binary()), ("image_bytes", pa.binary()), ("error", pa.string()), ("began_s", pa.float64())]
+        [
+            ("number", pa.int64()),
+            ("images", pa.int64()),  # of the whole part
+            ("row", pa.int64()),
+            ("image", pa.string()),
+            ("image_bytes", pa.binary()),
+            ("error", pa.string()),
+            ("began_s", pa.float64()),
+        ]
     )
+
+
+def _packed(item: Item) -> tuple[str, bytearray, str, int, bytearray | None]:
+    """As Spark takes it; a path may be no text."""
+    content = None if item.content is None else bytearray(item.content)
+    return item.image, bytearray(os.fsencode(item.place)), item.tag, item.size_bytes, content
+
+
+def _unpacked(row: dict[str, Any]) -> Item:
+    return Item(**{**row, "place": os.fsdecode(row["place"])})
+
+
+def _fault(content: "bytes | NotReadError", max_pixels: int) -> str | None:
+    """What is wrong with an image; None if it can be decoded."""
+    from serving.servable.decoding import decode
+
+    if not isinstance(content, bytes):
+        return str(content)
+    try:
+        decode(content, max_pixels)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _blank(size: tuple[int, int]) -> bytes:

@@ -65,11 +65,15 @@ class Workers:
 
 @contextmanager
 def started_workers(choice: "Choice", count: int) -> Iterator[Workers]:
-    """Processes until the block ends; after a failure they finish the parts that they are at and begin no other."""
+    """Processes until the block ends; after a failure, or Ctrl-C, they are ended where they are."""
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
     pool = ProcessPoolExecutor(count, context, _begin)
     try:
         yield Workers(pool, choice, count)
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

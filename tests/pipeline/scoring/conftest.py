@@ -1,7 +1,9 @@
 """Pictures to score, and a registry with a version that needs no TensorFlow."""
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -32,6 +34,21 @@ def write_pictures(folder, count):
 class Scored(ScoringWorld):
     """A folder in which `slipway score` is called."""
 
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.started = []
+
+    def popen(self, command, **environment):
+        self.started.append(super().popen(command, **environment))
+        return self.started[-1]
+
+    def stop(self):
+        """Nothing that a failed test has started goes on."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
     def score(self, patch, images, *words, output="out"):
         return self.call(patch, *self.words(images, *words, output=output))
 
@@ -58,7 +75,8 @@ def scored(empty_store, tmp_path):
     world = Scored(folder)
     version = world.scored_version(0)
     world.registry.set_alias(NAME, "champion", version.version)
-    return world
+    yield world
+    world.stop()
 
 
 def check_rows(rows, said):

@@ -140,6 +140,25 @@ def test_a_run_that_is_killed_is_gone_on_with_and_no_row_is_lost_or_doubled(scor
 
 
 @pytest.mark.integration
+def test_a_run_that_is_stopped_ends_soon_with_its_processes_and_says_how_to_go_on(scored, monkeypatch, tmp_path):
+    import psutil
+
+    write_pictures(tmp_path / "pictures", 300)
+    words = scored.words(tmp_path / "pictures", "--part-images", "5", "--workers", "2")
+    process = scored.start(*words)
+    while not list((scored.folder / "out").glob("part-*")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    done = scored.finish(process)
+    assert done.code == 130, done.err
+    assert "Start it again" in done.error
+    assert psutil.wait_procs(started, timeout=30)[1] == []
+    assert scored.run(*words).code == 0
+
+
+@pytest.mark.integration
 def test_a_process_that_is_killed_ends_the_run_and_the_next_one_finishes_it(scored, monkeypatch, tmp_path):
     import psutil
 

@@ -3,9 +3,23 @@
 import numpy as np
 import pytest
 
+from slipway.errors import UnavailableError
 from tests.pipeline.scoring.conftest import write_pictures
 
-TIMEOUT_S = 900  # seconds on an idle machine; a busy one starves it
+TIMEOUT_S = 900  # some twenty seconds on an idle machine; a busy one starves it
+
+
+def test_what_our_code_says_inside_a_task_is_what_the_command_says():
+    pytest.importorskip("pyspark")
+    from pyspark.errors import PySparkException
+
+    from pipeline.scoring.spark import _spark_errors
+
+    told = "Traceback:\n  in a task\nslipway.errors.UnavailableError: s3://pets/1.png: refused. Stop.\n"
+    with pytest.raises(UnavailableError, match=r"^s3://pets/1\.png: refused\. Stop\.$"), _spark_errors():
+        raise PySparkException(message=told)
+    with pytest.raises(UnavailableError, match=r"^Spark: no room.*finished parts are kept"), _spark_errors():
+        raise PySparkException(message="no room")
 
 
 @pytest.mark.integration

@@ -132,6 +132,17 @@ def test_many_threads_each_get_their_own_answers(runtime):
 
 
 @pytest.mark.parametrize("name", with_tensorflow_marked(RUNTIMES))
+def test_a_runtime_that_is_given_one_thread_answers_as_well(name, tmp_path):
+    WRITERS[name](tmp_path)
+    given = inputs(1, 2, 3, 4)
+    loaded = open_runtime(name, threads=1)(tmp_path)
+    try:
+        np.testing.assert_array_equal(predict(loaded, "", given)["sum"], [3, 8])
+    finally:
+        loaded.close()
+
+
+@pytest.mark.parametrize("name", with_tensorflow_marked(RUNTIMES))
 def test_a_directory_without_a_model_is_refused_with_the_file_that_was_expected(name, tmp_path):
     expected = "model.onnx" if name == "openvino" else RUNTIMES[name].model_file  # OpenVINO reads those as well
     with pytest.raises(IntegrityError, match=expected):
