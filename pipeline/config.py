@@ -1,4 +1,4 @@
-"""Typed configuration: flag over environment over file over the dataclass's default. The only reader of YAML."""
+"""Typed configuration: flag over environment over file over the dataclass's default. YAML is read and written here."""
 
 import contextlib
 import dataclasses
@@ -108,6 +108,21 @@ def flat(config: object, prefix: str = "") -> dict[str, Any]:
         key = f"{prefix}{item.name}"
         items.update(flat(value, f"{key}.") if dataclasses.is_dataclass(value) else {key: value})
     return items
+
+
+def as_yaml(document: Mapping[str, Any]) -> str:
+    """A document as YAML, keys in their order, texts of several lines as blocks."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, _data: Any) -> bool:
+            return True
+
+    def block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, block)
+    return yaml.dump(dict(document), Dumper=Dumper, sort_keys=False, width=120)
 
 
 def _overridden(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @option("--once", "One pass, now.  [default]", bool)
 @option("--watch", "A pass each --interval, until stopped.", bool)
+@option("--alive-file", "With --watch: file that is touched at each turn, for a probe to look how old it is.")
 @option("--dry-run", "Print what a pass would do, and change nothing.", bool)
 @option("--webhook-port", "With --watch: listen for MLflow's webhooks there, and pass when one comes.", int)
 @option("--webhook-host", "Address to listen on for webhooks.  [default: 127.0.0.1]")
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 def reconcile(  # noqa: PLR0913, PLR0917 - one parameter an option
     once: bool | None,
     watch: bool | None,
+    alive_file: str | None,
     dry_run: bool | None,
     webhook_port: int | None,
     webhook_host: str | None,
@@ -69,9 +71,12 @@ def reconcile(  # noqa: PLR0913, PLR0917 - one parameter an option
     listen = _Listen(host, rest_port, insecure=bool(insecure))
     if not watch and (webhooks or target == "mlflow"):
         raise InputError("--webhook-port and --target mlflow are for --watch; expected it with them. Pass --watch.")
+    if alive_file and not watch:
+        raise InputError("--alive-file is for --watch; expected it with it. Pass --watch.")
     with _served_by(resolved, target, listen, _Reach(context, ask_at)) as served_by:
         if watch:
-            _watch(resolved, replace(served_by, webhooks=webhooks))
+            alive = Path(alive_file) if alive_file else None
+            _watch(resolved, replace(served_by, webhooks=webhooks, alive=alive))
         else:
             sys.exit(_once(resolved, served_by, dry_run=bool(dry_run), json=bool(json)))
 

@@ -17,10 +17,21 @@ from slipway.errors import InputError
 @VERSION
 @ALIAS
 @option("--variant", "Instead of publishing, write this variant, litert or onnx, as a file; needs --to.")
-@option("--to", "That file; its labels are written beside it.")
-@config_options("name", "base")
-def export(
-    version: int | None, alias: str | None, variant: str | None, to: str | None, config: str | None, **values: Any
+@option(
+    "--target", "Instead of publishing, write what has a cluster serve the version: kubernetes or kserve; needs --to."
+)
+@option("--canary-percent", "With kserve: the share of requests that the version gets.  [default: all]", int)
+@option("--to", "That file, or folder of manifests; - is standard output, for manifests.")
+@config_options("name", "base", "kubernetes")
+def export(  # noqa: PLR0913, PLR0917 - one parameter an option
+    version: int | None,
+    alias: str | None,
+    variant: str | None,
+    target: str | None,
+    canary_percent: int | None,
+    to: str | None,
+    config: str | None,
+    **values: Any,
 ) -> None:
     """Publish a version's verified servable to the base path; changes nothing about what is live."""
     from pipeline import lifecycle
@@ -29,13 +40,29 @@ def export(
     from registry.client import Registry
 
     resolved = config_from(config, values)
-    if bool(variant) != bool(to):
-        raise InputError("expected --variant and --to together, or neither. Pass --variant litert-fp32 --to FILE.")
+    if variant and target:
+        raise InputError("--variant and --target exclude each other; expected one of them. Leave out the other.")
+    if bool(variant or target) != bool(to):
+        raise InputError(
+            "expected --variant or --target together with --to, or none of them. Pass --variant litert-fp32 --to FILE, "
+            "or --target kubernetes --to DIR."
+        )
+    if canary_percent is not None and not target:
+        raise InputError("--canary-percent is KServe's; expected --target kserve. Pass that, or leave it out.")
     chosen = chosen_version(resolved, version, alias)
     if variant and to:
         verified_signature(resolved, chosen)
         handout = hand_out(Registry(), chosen, variant, Path(to))
         click.echo(f"{handout.model}  {handout.size_bytes / 1e6:.1f} MB\n{handout.labels}")
+        return
+    if target and to:
+        from pipeline.in_cluster import manifests, served_version, stream, write_manifests
+
+        files = manifests(served_version(resolved, chosen), target, canary_percent)
+        if to == "-":
+            click.echo(stream(files), nl=False)
+        else:
+            click.echo(f"{write_manifests(files, Path(to))}  {len(files)} objects\nnext: kubectl apply -k {to}")
         return
     publication = lifecycle.export(resolved, chosen)
     how = "published" if publication.created else "already published and whole"

@@ -39,22 +39,32 @@ class Turn(Protocol):
         ...
 
 
-def watch(turn: Turn, interval_s: float, wake: threading.Event, stop: threading.Event, say: Say) -> None:
+def watch(
+    turn: Turn,
+    interval_s: float,
+    wake: threading.Event,
+    stop: threading.Event,
+    say: Say,
+    alive: Callable[[], None] = lambda: None,
+) -> None:
     """Make passes until `stop` is set, which is heard within a second between two passes.
 
     A pass begins each `interval_s`, or when `wake` is set: many wakes make one, a tenth of the interval after the last
     at the soonest. While another process watches, this one waits, and takes over when it is gone. No failure ends the
     loop: each is one line, said again when it changes or has lasted five minutes more; so is recovery.
+
+    alive: called before each pass, and each second or so while another process watches or nothing can be reached.
     """
     news = _News(say)
     waiting = False
     while not stop.is_set():
         leading = False
         try:
+            alive()
             with turn.lead() as check:
                 leading, waiting = True, False
                 say(f"watching: a pass each {interval_s:g} s")
-                _passes(turn, check, _Rhythm(interval_s, wake, stop), news)
+                _passes(turn, _with(alive, check), _Rhythm(interval_s, wake, stop), news)
         except ConflictError as other:
             if not waiting:
                 say(f"{'not watching any more' if leading else 'waiting'}: {_one_line(other).partition('. ')[0]}")
@@ -63,6 +73,14 @@ def watch(turn: Turn, interval_s: float, wake: threading.Event, stop: threading.
         except Exception as error:  # noqa: BLE001 - whatever it is, the next pass may do better
             news.failed(_described(error))
             stop.wait(news.pause_s(interval_s))
+
+
+def _with(alive: Callable[[], None], check: Callable[[], None]) -> Callable[[], None]:
+    def both() -> None:
+        alive()
+        check()
+
+    return both
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,13 @@ class WatchOptions:
     """What wakes the loop, and what serves: the configuration's servers, or one of the two others.
 
     scoring: for MLflow's scoring server. cluster: for a Kubernetes cluster.
+    alive: a file that is touched at each turn, for a probe that asks whether the loop still turns.
     """
 
     webhooks: WebhookAddress | None = None
     scoring: ScoringAddress | None = None
     cluster: ClusterDoor | None = None
+    alive: Path | None = None
 
 
 def watch_registry(config: Config, options: WatchOptions, stop: threading.Event) -> None:
@@ -55,7 +57,9 @@ def watch_registry(config: Config, options: WatchOptions, stop: threading.Event)
     turn = RegistryTurn(config, options, bell, tracking_uri)
     # A pass may be stopped anywhere: the next one finishes it.
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(turn):
-        watch(turn, config.reconcile.interval_s, wake, stop, _say)
+        watch(
+            turn, config.reconcile.interval_s, wake, stop, _say, options.alive.touch if options.alive else lambda: None
+        )
     _say("stopped")
 
 

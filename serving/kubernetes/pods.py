@@ -11,7 +11,7 @@ from serving.kubernetes.server import (
     server_container,
 )
 from serving.kubernetes.sidecar import KEYS, MODELS, MODELS_MOUNT, SCRATCH, sync_container
-from serving.kubernetes.spec import TENSORFLOW_SERVING, ServedVersion
+from serving.kubernetes.spec import ServedVersion
 from serving.model_config import Wanted, labels_config
 
 _MONITORING = 'prometheus_config { enable: true path: "/metrics" }\n'
@@ -24,8 +24,7 @@ def pod(served: ServedVersion) -> Object:
         "serviceAccountName": served.object_name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        # TensorFlow Serving does not heed SIGTERM as process 1.
-        **({"shareProcessNamespace": True} if served.settings.server_engine == TENSORFLOW_SERVING else {}),
+        # TensorFlow Serving does not heed SIGTERM as process 1: it goes on until this ends it.
         "terminationGracePeriodSeconds": LEAVE_S + DRAIN_S + _END_S,
         "securityContext": pod_security(),
         "topologySpreadConstraints": [

@@ -25,7 +25,7 @@ def _service(metadata: Object, served: ServedVersion) -> Object:
             "type": "ClusterIP",
             "selector": of_version(served),
             "ports": [
-                {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "grpc"},
+                {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"},
                 {"name": "rest", "port": REST_PORT, "targetPort": "rest", "appProtocol": "http"},
             ],
         },

@@ -66,7 +66,7 @@ def _listed(version: Version) -> dict[str, Any]:
 
 
 def readiness_json(*, ready: bool) -> bytes:
-    """Slipway's own answer to GET /healthz, in the words of gRPC's health service."""
+    """Slipway's own answer to GET /healthz and /livez, in the words of gRPC's health service."""
     return _dump({"status": "SERVING" if ready else "NOT_SERVING"})
 
 

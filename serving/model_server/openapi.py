@@ -54,6 +54,9 @@ def openapi_json() -> bytes:
     ready = {"200": _answer("Each model has a version AVAILABLE.", "Health"), "503": _answer("Not so.", "Health")}
     summary = "Whether the server is ready (Slipway's own)"
     paths["/healthz"] = {"get": {"security": [], "summary": summary, "responses": ready}}
+    alive = {"200": _answer("It answers.", "Health")}
+    summary = "Whether the server answers at all, whatever it has loaded (Slipway's own)"
+    paths["/livez"] = {"get": {"security": [], "summary": summary, "responses": alive}}
     paths["/openapi.json"] = {"get": _question("This description (Slipway's own)", "Anything")}
     document = {
         "openapi": "3.1.0",

@@ -121,6 +121,8 @@ class RestApi:
         if method in {"GET", "HEAD"} and path == "/healthz":
             ready = self.models.ready() and not self.draining()
             return Answer(200 if ready else 503, readiness_json(ready=ready))
+        if method in {"GET", "HEAD"} and path == "/livez":
+            return Answer(200, readiness_json(ready=True))
         answer = await self._answer_question(path) if method == "GET" else None
         if answer is not None:
             return answer

@@ -10,7 +10,7 @@ from serving.model_server.rest_doors import App, Message, Receive, Send
 
 _API = "REST"
 _ENTRY = "slipway.entry"  # the request's Entry, in its ASGI scope
-_PROBE = "/healthz"
+_PROBES = {"/healthz", "/livez"}
 _QUESTIONS = {"GET", "HEAD"}
 
 
@@ -75,7 +75,7 @@ def _needed(scope: Message, metrics: str | None) -> Needed | None:
     if metrics is not None and scope["path"] == metrics:
         return TO_READ_METRICS
     if scope["method"] in _QUESTIONS:
-        return None if _path(scope) == _PROBE else TO_LOOK
+        return None if _path(scope) in _PROBES else TO_LOOK
     return TO_PREDICT
 
 

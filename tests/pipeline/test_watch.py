@@ -43,9 +43,10 @@ class Loop:
     """A watch in a thread."""
 
     def __init__(self, turn, interval_s):
-        self.turn, self.said = turn, []
+        self.turn, self.said, self.alive_at = turn, [], []
         self.wake, self.stop = threading.Event(), threading.Event()
-        self.thread = threading.Thread(target=watch, args=(turn, interval_s, self.wake, self.stop, self.said.append))
+        told = (self.said.append, lambda: self.alive_at.append(time.monotonic()))
+        self.thread = threading.Thread(target=watch, args=(turn, interval_s, self.wake, self.stop, *told))
         self.thread.start()
 
     def has_passed(self, count):
@@ -202,3 +203,23 @@ def test_a_command_at_work_is_no_failure(loop):
     running.has_said("digits: live")
     assert running.said[1:] == ["digits: live"]
     assert gaps(running.turn)[0] < 3
+
+
+def test_the_loop_says_that_it_turns_at_each_pass_and_while_another_one_watches(loop):
+    passing = loop(Scripted(), 0.1)
+    waiting = loop(Scripted(leads=(ConflictError("another one watches. Wait."),)), 0.1)
+    passing.has_passed(3)
+    assert len(passing.alive_at) >= 3
+    wait_until(lambda: len(waiting.alive_at) >= 2, lambda: f"{waiting.alive_at}", 20, 0.01)
+    assert not waiting.turn.passes
+
+
+def test_a_pass_that_hangs_is_not_said_to_be_alive(loop):
+    turn, gate = Scripted(), threading.Event()
+    turn.check = lambda: gate.wait(20)
+    hanging = loop(turn, 0.1)
+    wait_until(lambda: len(hanging.alive_at) == 2, lambda: f"{hanging.alive_at}", 20, 0.01)
+    time.sleep(0.5)
+    assert len(hanging.alive_at) == 2
+    gate.set()
+    hanging.has_passed(1)

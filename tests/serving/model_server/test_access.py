@@ -82,6 +82,7 @@ NOBODY = {"none": 401, "unknown": 401, "expired": 401}
         ("GET", METRICS.replace("m", "%6d"), {"predict": 403, "metrics": 200, "admin": 403} | NOBODY),
         ("GET", f"{METRICS}?x=1", {"predict": 403, "metrics": 200, "admin": 403} | NOBODY),
         ("GET", "/healthz", dict.fromkeys(("predict", "metrics", "admin", *NOBODY), 200)),
+        ("GET", "/livez", dict.fromkeys(("predict", "metrics", "admin", *NOBODY), 200)),
         ("GET", "/%68ealthz", {"predict": 404, "metrics": 403, "admin": 404} | NOBODY),
         ("POST", "/healthz", {"predict": 404, "metrics": 403, "admin": 403} | NOBODY),
     ],

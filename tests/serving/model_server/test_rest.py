@@ -294,3 +294,10 @@ def test_health_is_503_until_every_model_is_available_and_again_while_draining(t
         assert client.get("/healthz") == (200, {"status": "SERVING"})
         draining.set()
         assert client.get("/healthz")[0] == 503
+        assert client.get("/livez")[0] == 200
+
+
+def test_a_server_without_a_version_is_alive(tmp_path):
+    with rest_server(Models(LoadRules(FakeLoads()))) as client:
+        assert client.get("/healthz")[0] == 503
+        assert client.get("/livez") == (200, {"status": "SERVING"})

@@ -1,0 +1,148 @@
+"""Every manifest, by Kubernetes' schemas of five versions, and by what no schema says."""
+
+import copy
+
+import pytest
+import yaml
+
+from pipeline.in_cluster import write_manifests
+from tests.manifests import agreement, schemas
+from tests.manifests.rendered import FILES, KUBERNETES, OVERLAYS, built, documents, exports, of_export, overlay
+
+EXPORTS = exports()
+KUSTOMIZE = {"kustomization.yaml"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(KUBERNETES).as_posix())
+def test_a_file_is_valid_for_every_version(file):
+    objects = documents(file.read_text(encoding="utf-8"))
+    if file.name in KUSTOMIZE or isinstance(yaml.safe_load(file.read_text().split("\n---\n")[0]), list):
+        assert not objects  # what kustomize reads itself
+        return
+    assert objects
+    assert schemas.findings(objects) == []
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_what_kustomize_builds_of_an_overlay_is_valid_for_every_version(name):
+    assert schemas.findings(overlay(name)) == []
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_objects_of_an_overlay_fit_each_other(name):
+    objects = overlay(name)
+    assert agreement.findings(objects) == []
+    assert {each["metadata"].get("namespace", "slipway") for each in objects} == {"slipway"}
+
+
+@pytest.mark.parametrize("case", EXPORTS)
+def test_what_export_renders_is_valid_for_every_version(case):
+    objects = of_export(EXPORTS[case])
+    assert len(objects) == len(EXPORTS[case])
+    assert schemas.findings(objects) == []
+
+
+@pytest.mark.parametrize("case", [case for case in EXPORTS if case.startswith("kubernetes")])
+def test_what_export_renders_fits_together(case):
+    assert agreement.findings(of_export(EXPORTS[case])) == []
+
+
+@pytest.mark.parametrize("case", ["kubernetes-embedded", "kserve-tensorflow_serving-full"])
+def test_an_exported_folder_is_one_that_kustomize_builds(case, tmp_path):
+    write_manifests(EXPORTS[case], tmp_path)
+    by_name = lambda objects: sorted(objects, key=lambda each: (each["kind"], each["metadata"]["name"]))  # noqa: E731
+    assert by_name(built(tmp_path)) == by_name(of_export(EXPORTS[case]))
+
+
+def test_kinds_without_a_schema_are_those_that_the_page_names():
+    kinds = {each["kind"] for name in OVERLAYS for each in overlay(name)}
+    kinds |= {each["kind"] for files in EXPORTS.values() for each in files.values()}
+    assert kinds & schemas.WITHOUT_SCHEMA == schemas.WITHOUT_SCHEMA
+    page = (KUBERNETES.parents[1] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    assert all(f"`{kind}`" in page for kind in schemas.WITHOUT_SCHEMA)
+
+
+def part(objects, kind, name=None):
+    return next(each for each in objects if each["kind"] == kind and name in {None, each["metadata"]["name"]})
+
+
+def server(objects):
+    return part(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+
+
+def pod(objects):
+    return part(objects, "Deployment")["spec"]["template"]["spec"]
+
+
+BROKEN_FORM = {
+    "a field that is misspelt": lambda o: pod(o).update(terminationGracePeriod=5),
+    "a field of a container that is misspelt": lambda o: server(o).update(readinesProbe={}),
+    "a number where a text belongs": lambda o: part(o, "ConfigMap")["data"].update(x=1),
+    "a text where a number belongs": lambda o: part(o, "Deployment")["spec"].update(replicas="two"),
+    "a selector that is missing": lambda o: part(o, "Deployment")["spec"].pop("selector"),
+    "a container without a name": lambda o: server(o).pop("name"),
+    "an API version that is gone": lambda o: part(o, "PodDisruptionBudget").update(apiVersion="policy/v1beta1"),
+    "a metric without a target": lambda o: part(o, "HorizontalPodAutoscaler")["spec"]["metrics"][0][
+        "containerResource"
+    ].pop("target"),
+}
+
+
+@pytest.mark.parametrize("breaking", BROKEN_FORM)
+def test_a_manifest_that_is_broken_in_its_form_is_found_for_every_version(breaking):
+    objects = copy.deepcopy(of_export(EXPORTS["kubernetes-embedded"]))
+    assert schemas.findings(objects) == []
+    BROKEN_FORM[breaking](objects)
+    assert len(schemas.findings(objects)) == len(schemas.VERSIONS)
+
+
+BROKEN_SENSE = {
+    "a probe of a port that is not there": lambda o: server(o)["readinessProbe"]["httpGet"].update(port="web"),
+    "no liveness probe": lambda o: server(o).pop("livenessProbe"),
+    "no limits": lambda o: server(o)["resources"].pop("limits"),
+    "a file system that can be written": lambda o: server(o)["securityContext"].update(readOnlyRootFilesystem=False),
+    "capabilities": lambda o: server(o)["securityContext"].pop("capabilities"),
+    "root": lambda o: pod(o)["securityContext"].update(runAsUser=0),
+    "no seccomp profile": lambda o: pod(o)["securityContext"].pop("seccompProfile"),
+    "an image without a version": lambda o: server(o).update(image="slipway-serving"),
+    "a volume without an end": lambda o: pod(o)["volumes"][0].update(emptyDir={}),
+    "a volume that nobody mounts": lambda o: pod(o)["volumes"].append({"name": "x", "emptyDir": {"sizeLimit": "1Mi"}}),
+    "a ConfigMap that is not there": lambda o: o.remove(part(o, "ConfigMap")),
+    "a ServiceAccount that is not there": lambda o: o.remove(part(o, "ServiceAccount")),
+    "a Service of another version": lambda o: part(o, "Service", "resnet50")["spec"]["selector"].update(
+        {"slipway/version": "4"}
+    ),
+    "a Service of all versions": lambda o: (
+        part(o, "Service", "resnet50")["spec"]["selector"].pop("slipway/version"),
+        o.append(other_version(o)),
+    ),
+    "a Service's port that leads nowhere": lambda o: part(o, "Service")["spec"]["ports"][0].update(targetPort="web"),
+    "a budget of other Pods": lambda o: part(o, "PodDisruptionBudget")["spec"]["selector"].update(
+        matchLabels={"slipway/name": "x"}
+    ),
+    "a policy for other Pods": lambda o: part(o, "NetworkPolicy")["spec"]["podSelector"].update(
+        matchLabels={"slipway/name": "x"}
+    ),
+    "an autoscaler of another Deployment": lambda o: part(o, "HorizontalPodAutoscaler")["spec"][
+        "scaleTargetRef"
+    ].update(name="resnet50-v2"),
+    "an end before the answers": lambda o: pod(o).update(terminationGracePeriodSeconds=30),
+    "a password": lambda o: server(o)["env"].append({"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}),
+    "two of one name": lambda o: o.append(copy.deepcopy(part(o, "Service"))),
+}
+
+
+def other_version(objects):
+    other = copy.deepcopy(part(objects, "Deployment"))
+    other["metadata"]["name"] = "resnet50-v4"
+    for labels in (other["spec"]["selector"]["matchLabels"], other["spec"]["template"]["metadata"]["labels"]):
+        labels["slipway/version"] = "4"
+    return other
+
+
+@pytest.mark.parametrize("breaking", BROKEN_SENSE)
+def test_objects_that_do_not_fit_together_are_found(breaking):
+    objects = copy.deepcopy(of_export(EXPORTS["kubernetes-embedded"]))
+    assert agreement.findings(objects) == []
+    BROKEN_SENSE[breaking](objects)
+    assert agreement.findings(objects)
