@@ -1,18 +1,19 @@
-"""Passes over a cluster, killed before each thing that they change: a process forked for each kill.
+"""Passes over a cluster, killed before each thing that they write to it: a process forked for each kill.
 
-`python -m tests.kubernetes_server.kills FOLDER KIND FIRST LAST`: promotes version 2 and 1 by turns and kills the pass
-(SIGKILL) before its write number FIRST to the cluster (KIND write), or before its statement of that number that changes
-a database (KIND statement). The next pass has to finish. So on to LAST, or until a pass ends without being killed.
+`python -m tests.kubernetes_server.kills FOLDER POINT...`: promotes versions 2, 1 and 3 by turns, each of which comes up
+anew and has another one deleted, and kills the pass (SIGKILL) before its write of that number to the API server. The
+next pass has to finish.
 """
 
 import importlib
+import itertools
 import os
 import signal
 import sys
 from pathlib import Path
 
 from tests.kubernetes_server.cluster_world import ClusterWorld
-from tests.pipeline.reconcile_kills import HEAVY, die_before_statement
+from tests.pipeline.reconcile_kills import HEAVY
 
 _WRITES = {"PATCH", "DELETE"}
 
@@ -32,13 +33,13 @@ def die_before_write(point):
     ApiClient.call_api = counted
 
 
-def pass_in_child(world, kind="", point=0):
+def pass_in_child(world, point=0):
     """One pass in a fork of this process, killed at the point; its exit code."""
     child = os.fork()
     if child == 0:
         code = 99
         try:
-            {"write": die_before_write, "statement": die_before_statement}.get(kind, lambda _point: None)(point)
+            die_before_write(point)
             report = world.once()
             sys.stdout.write(report.text() + "\n")
             sys.stdout.flush()
@@ -50,24 +51,18 @@ def pass_in_child(world, kind="", point=0):
 
 def main():
     world = ClusterWorld(Path(sys.argv[1]), made=False)
-    kind, first, last = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     for heavy in (*HEAVY, "kubernetes.client", "boto3"):
         importlib.import_module(heavy)
-    kills = 0
-    for point in range(first, last + 1):
-        wanted = 3 - (world.registry.aliases("digits").get("champion") or 1)
+    points = [int(word) for word in sys.argv[2:]]
+    for point, wanted in zip(points, itertools.cycle((2, 1, 3))):
         world.champion(wanted)
-        code = pass_in_child(world, kind, point)
-        if code == 0:
-            break
-        assert code == -signal.SIGKILL, f"killed before {kind} {point}, it ended with {code}"
-        assert pass_in_child(world) == 0, f"after a kill before {kind} {point}"
+        code = pass_in_child(world, point)
+        assert code == -signal.SIGKILL, f"to be killed before write {point}, it ended with {code}"
+        assert pass_in_child(world) == 0, f"after a kill before write {point}"
         world.assert_live(wanted)
-        assert pass_in_child(world) == 0
-        sys.stdout.write(f"killed before {kind} {point}: version {wanted} is live\n")
+        sys.stdout.write(f"killed before write {point}: version {wanted} is live\n")
         sys.stdout.flush()
-        kills += 1
-    sys.stdout.write(f"{kills} kills, each finished by the next pass\n")
+    sys.stdout.write(f"{len(points)} kills, each finished by the next pass\n")
 
 
 if __name__ == "__main__":
