@@ -41,9 +41,9 @@ class ClusterWorld(ReconcileWorld):
         with cluster_door(config, None, None) as door, open_world(config) as world:
             yield cluster_world(world, door)
 
-    def words(self, base=BASE):
+    def words(self, base=BASE, servers="none"):
         """Options that have a command meet this world."""
-        return ("--name", NAME, "--base", base, "--servers", "none")
+        return ("--name", NAME, "--base", base, "--servers", servers)
 
     @contextmanager
     def pods(self):
@@ -74,4 +74,5 @@ class ClusterWorld(ReconcileWorld):
 
             wait_until(loaded, log.read_text, timeout_s=60)
             status.close()
+            self.grpc = f"grpc://127.0.0.1:{grpc}"
             yield "127.0.0.1", rest
