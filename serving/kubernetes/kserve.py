@@ -135,11 +135,10 @@ def _program(served: ServedVersion) -> str:
 
 def _probes(served: ServedVersion) -> Object:
     """Knative asks for readiness from the first second, and may know no startup probe: liveness waits instead."""
+    ready: Object = {"httpGet": {"path": "/healthz", "port": _REST_PORT}}
+    alive: Object = {"httpGet": {"path": "/livez", "port": _REST_PORT}}
     if served.settings.server_engine == TENSORFLOW_SERVING:  # it listens once its models are loaded
-        ready, alive = {"tcpSocket": {"port": _REST_PORT}}, {"tcpSocket": {"port": _REST_PORT}}
-    else:
-        ready = {"httpGet": {"path": "/healthz", "port": _REST_PORT}}
-        alive = {"httpGet": {"path": "/livez", "port": _REST_PORT}}
+        ready = alive = {"tcpSocket": {"port": _REST_PORT}}
     return {
         "readinessProbe": {**ready, **every(5, 10)},
         "livenessProbe": {**alive, "initialDelaySeconds": LOAD_S, **every(10, 60)},

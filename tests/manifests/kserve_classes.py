@@ -22,11 +22,11 @@ PLAIN |= {"ResourceQuantity": QUANTITY, "IntstrIntOrString": QUANTITY}
 
 def findings(value: Any, kind: str, place: str) -> list[str]:
     """What a value has that its class has not, and what the class wants and it has not."""
-    if match := re.fullmatch(r"list\[(.+)\]", kind):
+    if match := re.fullmatch(r"[lL]ist\[(.+)\]", kind):
         if not isinstance(value, list):
             return [f"{place}: is no list"]
         return [text for at, each in enumerate(value) for text in findings(each, match[1], f"{place}[{at}]")]
-    if match := re.fullmatch(r"dict\(str, (.+)\)", kind):
+    if match := re.fullmatch(r"[dD]ict[(\[]str, (.+)[)\]]", kind):
         if not isinstance(value, dict):
             return [f"{place}: is no mapping"]
         return [text for key, each in value.items() for text in findings(each, match[1], f"{place}.{key}")]
@@ -42,6 +42,12 @@ def _of_class(value: Any, kind: str, place: str) -> list[str]:
         return [f"{place}: there is no class {kind}"]
     if not isinstance(value, dict):
         return [f"{place}: is no {kind}"]
+    if hasattr(made, "model_validate"):  # the client's own classes look at all that is below them
+        try:
+            made.model_validate(value)
+        except ValueError as error:
+            return [f"{place}.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        return []
     fields = {made.attribute_map[name]: (name, of) for name, of in made.openapi_types.items()}
     found = [f"{place}.{key}: {kind} has no such field" for key in value if key not in fields]
     try:
