@@ -124,7 +124,7 @@ def test_a_rollback_by_command_is_followed_by_the_next_pass(world, server, monke
     server.writes.clear()
     report = world.once()
     assert (report.exit_code, server.live(NAME)) == (0, 1), report.text()
-    assert not [write for write in server.writes if write[1] == "deployments"], "its Pods were there"
+    assert not [write for write in server.writes if write[:2] == ("patch", "deployments")], "its Pods were there"
 
 
 def test_pods_that_follow_another_base_path_are_not_taken_over(world, server, s3_server, monkeypatch):
