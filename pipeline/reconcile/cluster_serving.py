@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.config import Config
+from pipeline.in_cluster import served_version
 from pipeline.reconcile.cluster_golden import Route
 from pipeline.reconcile.serving import RefusedError, ServerReport, Verified, Waiting
 from registry.client import ModelVersion, Registry
-from registry.signing import registered_digest
 from serving.client.server_status import VersionState
 from serving.cluster.cluster import Cluster
 from serving.cluster.refusals import ApiRefusalError
@@ -108,10 +108,7 @@ class ClusterServing:
         return Owner(name, f"{self._config.base.rstrip('/')}{endpoint}")
 
     def _served(self, version: ModelVersion) -> ServedVersion:
-        config, digest = self._config, registered_digest(version)
-        return ServedVersion(
-            version.name, version.version, digest, config.base, config.s3_endpoint or None, config.kubernetes
-        )
+        return served_version(self._config, version)
 
     def _live(self, owner: Owner) -> int | None:
         service = self._cluster.find("Service", object_name(owner.model))

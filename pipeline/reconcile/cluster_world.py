@@ -1,6 +1,7 @@
 """A world whose models a Kubernetes cluster serves."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,8 @@ from pipeline.reconcile.world import World
 from serving.cluster.api import Api, open_api
 from serving.cluster.cluster import Cluster
 from slipway.errors import InputError
+
+_S3_ENDPOINT = "AWS_ENDPOINT_URL_S3"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ def cluster_door(config: Config, context: str | None, ask_at: str | None) -> Ite
 
 def cluster_world(world: World, door: ClusterDoor) -> World:
     """`world` with the cluster in the place of the servers that follow the base path."""
-    cluster = Cluster(door.api, world.config.kubernetes.namespace)
-    serving = ClusterServing(cluster, world.config, world.registry, door.route)
+    config = world.config
+    # Pods are told the S3 server that this process asks, however it was told itself.
+    told = replace(config, s3_endpoint=config.s3_endpoint or os.environ.get(_S3_ENDPOINT, ""))
+    serving = ClusterServing(Cluster(door.api, config.kubernetes.namespace), told, world.registry, door.route)
     return replace(world, serving=serving, converge=serving.converge)

@@ -29,14 +29,14 @@ _PASS_WAIT_S = 5.0
 class WatchOptions:
     """What wakes the loop, and what serves: the configuration's servers, or one of the two others.
 
-    scoring: for MLflow's scoring server. cluster: for a Kubernetes cluster. alive: a file that is touched at each turn,
-    for a probe that asks whether the loop still turns.
+    scoring: for MLflow's scoring server. cluster: for a Kubernetes cluster.
+    alive: a file that is touched at each turn, for a probe that asks whether the loop still turns.
     """
 
     webhooks: WebhookAddress | None = None
     scoring: ScoringAddress | None = None
-    alive: Path | None = None
     cluster: ClusterDoor | None = None
+    alive: Path | None = None
 
 
 def watch_registry(config: Config, options: WatchOptions, stop: threading.Event) -> None:

@@ -9,7 +9,7 @@ from tests.kubernetes_server import statuses
 _OF_THE_SERVER = {"resourceVersion", "uid", "generation", "creationTimestamp", "managedFields"}
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What is answered instead; a Status."""
 
     def __init__(self, status):
@@ -63,11 +63,11 @@ class Objects:
         """Server-side apply without force. Refused for another manager's field, and for a version that is not there."""
         resource, namespace, name = key
         if namespace not in self.namespaces:
-            raise Refused(statuses.not_found("namespaces", "", namespace))
+            raise RefusedError(statuses.not_found("namespaces", "", namespace))
         present = self._there.get(key)
         seen = sent["metadata"].get("resourceVersion")
         if seen is not None and (present is None or seen != present["metadata"]["resourceVersion"]):
-            raise Refused(statuses.modified(resource, group, name))
+            raise RefusedError(statuses.modified(resource, group, name))
         metadata = {field: value for field, value in sent["metadata"].items() if field not in _OF_THE_SERVER}
         fields = leaves({**sent, "metadata": metadata})
         self._check_valid(sent, group, present)
@@ -79,7 +79,7 @@ class Objects:
             if owners.get(path, set()) - {manager} and there.get(path) != value
         }
         if others:
-            raise Refused(statuses.field_conflict(others))
+            raise RefusedError(statuses.field_conflict(others))
         made = deepcopy(present) if present else {"metadata": {"uid": str(uuid.uuid4()), "generation": 0}}
         for path in [path for path, who in owners.items() if who == {manager} and path not in fields]:
             take(made, path)
@@ -109,9 +109,9 @@ class Objects:
         resource, _, name = key
         present = self._there.get(key)
         if present is None:
-            raise Refused(statuses.not_found(resource, group, name))
+            raise RefusedError(statuses.not_found(resource, group, name))
         if uid not in {None, present["metadata"]["uid"]}:
-            raise Refused(statuses.wrong_uid(resource, group, name, uid, present["metadata"]["uid"]))
+            raise RefusedError(statuses.wrong_uid(resource, group, name, uid, present["metadata"]["uid"]))
         del self._there[key]
         self._managers.pop(key, None)
 
@@ -127,8 +127,8 @@ class Objects:
         before = (present or {}).get("spec", {}).get("selector")
         after = sent.get("spec", {}).get("selector")
         if kind == "Deployment" and before is not None and before != after:
-            raise Refused(statuses.invalid(kind, group, name, "spec.selector", f"{after}: field is immutable"))
+            raise RefusedError(statuses.invalid(kind, group, name, "spec.selector", f"{after}: field is immutable"))
         replicas = sent.get("spec", {}).get("replicas", 1)
         if replicas < 0:
             why = f"{replicas}: must be greater than or equal to 0"
-            raise Refused(statuses.invalid(kind, group, name, "spec.replicas", why))
+            raise RefusedError(statuses.invalid(kind, group, name, "spec.replicas", why))

@@ -15,10 +15,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import yaml
 
 from tests.kubernetes_server import statuses
-from tests.kubernetes_server.objects import Objects, Refused
+from tests.kubernetes_server.objects import Objects, RefusedError
 from tests.kubernetes_server.rollouts import Rollouts
 
-TOKEN = "a-token-of-the-test"  # noqa: S105
+TOKEN = "a-token-of-the-test"
 NAMESPACE = "slipway"
 _PATH = re.compile(
     r"/(?:api/v1|apis/(?P<group>[^/]+)/[^/]+)/namespaces/(?P<namespace>[^/]+)/(?P<resource>[^/]+)"
@@ -37,10 +37,10 @@ class KubernetesServer:
         self.requests = []  # (verb, resource, name) of all
         self.forbidden = set()  # (verb, resource)
         self.answers = []  # (verb, resource, Status, headers): given once each, instead
-        self.before_write = lambda verb, resource, name: None
+        self.before_write = lambda *_write: None
         self.backend = None  # (host, port) of a model server that has every version
         self.lock = threading.RLock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"cluster": self}))
         self._http.daemon_threads = True
 
     @property
@@ -100,7 +100,7 @@ class KubernetesServer:
             return 403, said, {}
         try:
             return self._done(verb, request, document)
-        except Refused as refused:
+        except RefusedError as refused:
             return refused.status["code"], refused.status, {}
 
     def _done(self, verb, request, document):
@@ -122,7 +122,7 @@ class KubernetesServer:
             return 200, {"kind": "Status", "apiVersion": "v1", "status": "Success"}, {}
         found = self.objects.get(key)
         if found is None:
-            raise Refused(statuses.not_found(resource, group or "", name))
+            raise RefusedError(statuses.not_found(resource, group or "", name))
         return 200, self._as_it_is(resource, found), {}
 
     def _listed(self, resource, namespace, query):
@@ -148,77 +148,75 @@ class KubernetesServer:
         return {**found, "status": self.rollouts.status(found)}
 
     def backend_of(self, namespace, service):
-        """Where a Service's requests go; Refused if no Pod of it is ready."""
+        """Where a Service's requests go; refused if no Pod of it is ready."""
         found = self.objects.get(("services", namespace, service))
         if found is None:
-            raise Refused(statuses.not_found("services", "", service))
+            raise RefusedError(statuses.not_found("services", "", service))
         wanted = found["spec"]["selector"].items()
         for deployment in self.objects.listed("deployments", namespace, ""):
             labels = deployment["spec"]["template"]["metadata"]["labels"]
             if wanted <= labels.items() and self.rollouts.is_available(deployment):
                 return self.backend
-        raise Refused(statuses.unavailable(f'no endpoints available for service "{service}"'))
+        raise RefusedError(statuses.unavailable(f'no endpoints available for service "{service}"'))
 
 
-def _handler(cluster):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # one write an answer
-        disable_nagle_algorithm = True
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one write an answer
+    disable_nagle_algorithm = True
+    cluster: KubernetesServer
 
-        def do_GET(self):
-            parts = urlsplit(self.path)
-            found = _PATH.fullmatch(parts.path)
-            length = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(length)
-            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                return self._say(401, statuses.unauthorized())
-            request = {key: value and unquote(value) for key, value in found.groupdict().items()}
-            if (request["rest"] or "").startswith("/proxy"):
-                return self._proxied(request, body)
-            request |= {"method": self.command, "query": parse_qs(parts.query)}
-            request["content_type"] = self.headers.get("Content-Type")
-            with cluster.lock:
-                code, document, headers = cluster.answer(request, json.loads(body) if body else None)
-            return self._say(code, document, headers)
+    def do_GET(self):
+        parts = urlsplit(self.path)
+        found = _PATH.fullmatch(parts.path)
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self._say(401, statuses.unauthorized())
+        request = {key: value and unquote(value) for key, value in found.groupdict().items()}
+        if (request["rest"] or "").startswith("/proxy"):
+            return self._proxied(request, body)
+        request |= {"method": self.command, "query": parse_qs(parts.query)}
+        request["content_type"] = self.headers.get("Content-Type")
+        with self.cluster.lock:
+            code, document, headers = self.cluster.answer(request, json.loads(body) if body else None)
+        return self._say(code, document, headers)
 
-        do_PATCH = do_DELETE = do_POST = do_GET  # noqa: N815
+    do_PATCH = do_DELETE = do_POST = do_GET  # noqa: N815
 
-        def _proxied(self, request, body):
-            """The request as it is, without the token, which was for us."""
-            verb, service = _VERBS[self.command], request["name"].partition(":")
-            with cluster.lock:
-                cluster.requests.append((verb, "services/proxy", service[0]))
-                if (verb, "services/proxy") in cluster.forbidden:
-                    place = ("services/proxy", "", request["namespace"], request["name"])
-                    return self._say(403, statuses.forbidden(verb, *place))
-                try:
-                    backend = cluster.backend_of(request["namespace"], service[0])
-                except Refused as refused:
-                    return self._say(refused.status["code"], refused.status)
-            assert service[2] == "rest", "the port's name"
-            connection = http.client.HTTPConnection(*backend, timeout=60)
-            headers = {"Content-Type": "application/json"}
-            connection.request(self.command, request["rest"].removeprefix("/proxy"), body or None, headers)
-            answer = connection.getresponse()
-            data = answer.read()
-            connection.close()
-            return self._send(answer.status, data, dict(answer.getheaders()))
+    def _proxied(self, request, body):
+        """The request as it is, without the token, which was for us."""
+        verb, service = _VERBS[self.command], request["name"].partition(":")
+        with self.cluster.lock:
+            self.cluster.requests.append((verb, "services/proxy", service[0]))
+            if (verb, "services/proxy") in self.cluster.forbidden:
+                place = ("services/proxy", "", request["namespace"], request["name"])
+                return self._say(403, statuses.forbidden(verb, *place))
+            try:
+                backend = self.cluster.backend_of(request["namespace"], service[0])
+            except RefusedError as refused:
+                return self._say(refused.status["code"], refused.status)
+        assert service[2] == "rest", "the port's name"
+        connection = http.client.HTTPConnection(*backend, timeout=60)
+        headers = {"Content-Type": "application/json"}
+        connection.request(self.command, request["rest"].removeprefix("/proxy"), body or None, headers)
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        return self._send(answer.status, data, dict(answer.getheaders()))
 
-        def _say(self, code, document, headers=None):
-            self._send(code, json.dumps(document).encode(), {"Content-Type": "application/json", **(headers or {})})
+    def _say(self, code, document, headers=None):
+        self._send(code, json.dumps(document).encode(), {"Content-Type": "application/json", **(headers or {})})
 
-        def _send(self, code, data, headers):
-            self.send_response(code)
-            for name, value in headers.items():
-                if name.lower() not in {"content-length", "transfer-encoding", "connection", "date", "server"}:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-            self.wfile.flush()
+    def _send(self, code, data, headers):
+        self.send_response(code)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "transfer-encoding", "connection", "date", "server"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        self.wfile.flush()
 
-        def log_message(self, *_words):
-            pass
-
-    return Handler
+    def log_message(self, *_words):
+        pass
