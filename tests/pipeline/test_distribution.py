@@ -1,15 +1,18 @@
 """Several workers: which of them one is, what it takes of each batch, and what all must have in common."""
 
 import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from pipeline.distribution.agreement import check_agreement
-from pipeline.distribution.place import place_from, split_address
+from pipeline.distribution.meeting import meet
+from pipeline.distribution.place import Place, place_from, split_address
 from pipeline.distribution.shares import check_batch_size, share, shares, taken
-from slipway.errors import InputError
+from slipway.errors import ConflictError, InputError, UnavailableError
 
 TWO = {"worker": ["host-0:2222", "host-1:2223"]}
 
@@ -107,7 +110,7 @@ def test_one_worker_has_all_of_every_batch():
 
 def test_a_batch_with_fewer_images_than_workers_is_refused():
     check_batch_size(2, 2)
-    with pytest.raises(InputError, match="train.batch_size is 1 with 2 workers"):
+    with pytest.raises(InputError, match=r"train\.batch_size is 1 with 2 workers"):
         check_batch_size(1, 2)
 
 
@@ -119,3 +122,56 @@ def test_workers_that_differ_are_refused_with_every_difference_named():
     assert "worker 1 has train.seed 1, worker 0 has 0" in str(caught.value)
     assert "worker 1 has dataset 'cd34', worker 0 has 'ab12'" in str(caught.value)
     assert "epochs" not in str(caught.value)
+
+
+def places(count):
+    """Places of workers on this machine, at ports that are free now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
+    for each in sockets:
+        each.close()
+    return [Place(addresses, index) for index in range(count)]
+
+
+def test_workers_meet_whoever_comes_first_and_can_meet_again():
+    three = places(3)
+    for order in (three, three[::-1]):
+        with ThreadPoolExecutor() as threads:
+            for met in [threads.submit(meet, place, 20) for place in order]:
+                met.result(30)
+
+
+def test_a_chief_waits_past_strangers_and_workers_that_go_again():
+    chief, other = places(2)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(meet, chief, 20)
+        for words in (b"GET / HTTP/1.1\r\n\r\n", b'{"worker": 1}\n', b'{"worker": 5}\n', b"[]"):
+            connect(chief).sendall(words)
+        assert not waiting.done()
+        meet(other, 20)
+        waiting.result(30)
+
+
+def connect(place):
+    while True:
+        try:
+            return socket.create_connection(split_address(place.addresses[0]), 5)
+        except OSError:
+            continue
+
+
+def test_who_has_not_come_is_named():
+    chief, other, _ = places(3)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(meet, chief, 1.5)
+        with pytest.raises(UnavailableError, match=r"worker 0 \(127\.0\.0\.1:\d+\)"):
+            meet(other, 1)
+        with pytest.raises(UnavailableError, match=r"worker 2 \(127\.0\.0\.1:\d+\) has not come"):
+            waiting.result(30)
+
+
+def test_a_port_that_is_taken_is_a_conflict_that_names_it():
+    chief, _ = places(2)
+    port = split_address(chief.addresses[0])[1]
+    with socket.create_server(("", port)), pytest.raises(ConflictError, match=f"port {port} of worker 0 of 2"):
+        meet(chief, 1)
