@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from slipway.errors import SlipwayError, UnavailableError
 _WORKING = "pipeline.distribution.working"
 _TRIES = 5  # without an epoch between them
 _JOIN_S = 180.0  # from the meeting until TensorFlow has started everywhere
+_PARTING_S = 60.0  # for a process that is done to see the others done
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def _one_try(job: Job, place: Place) -> _Ended:
             joined = joined or event == "joined"
             epochs += event == "epoch"
             if event in ("done", "failed", "lost"):
-                process.wait()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_PARTING_S)
                 return _Ended(event, said, epochs, f"another worker is gone ({said.get('kind')})")
 
 
