@@ -24,7 +24,7 @@ from slipway.errors import SlipwayError, UnavailableError
 
 _WORKING = "pipeline.distribution.working"
 _TRIES = 5  # without an epoch between them
-_JOIN_S = 180.0  # from the meeting until TensorFlow has started everywhere
+_JOIN_S = 300.0  # from the meeting until TensorFlow has started everywhere
 _PARTING_S = 60.0  # for a process that is done to see the others done
 
 
