@@ -18,16 +18,24 @@ _LONGEST = 4096  # bytes of what a worker says
 _LOOK_S = 0.5
 
 
-def meet(place: Place, timeout_s: float) -> None:
-    """Return when all workers are in this call; UnavailableError, naming who is missing, after `timeout_s`."""
+def meet(place: Place, timeout_s: float, held: ExitStack) -> list[socket.socket]:
+    """Return when all workers are in this call; UnavailableError, naming who is missing, after `timeout_s`.
+
+    Returns the connections to the other workers, or to the chief, which `held` closes. One that can be read has been
+    closed at its other end: that worker has gone from what it met for.
+    """
     deadline = time.monotonic() + timeout_s
-    missing = _gathered(place, deadline) if place.is_chief else _reported(place, deadline)
+    connections: list[socket.socket] = []
+    missing = (_gathered if place.is_chief else _reported)(place, deadline, connections)
+    for each in connections:
+        held.enter_context(each)
     if missing:
         raise UnavailableError(
             f"{place.name}: the workers have not met within {timeout_s:g} s; {missing}; expected every worker to run "
             f"`slipway train --distribute` with the same cluster in {VARIABLE}. Start those, or see that the addresses "
             "can be reached from each other, then start this worker again."
         )
+    return connections
 
 
 def listening(place: Place) -> socket.socket:
@@ -42,7 +50,12 @@ def listening(place: Place) -> socket.socket:
         ) from error
 
 
-def _gathered(place: Place, deadline: float) -> str:
+def gone(connections: list[socket.socket]) -> bool:
+    """Whether one of the connections of a meeting has been closed at its other end."""
+    return bool(select.select(connections, [], [], 0)[0])
+
+
+def _gathered(place: Place, deadline: float, connections: list[socket.socket]) -> str:
     """Wait for the others and send them off; who is missing, in words, or nothing."""
     expected = set(range(1, place.workers))
     with ExitStack() as held:
@@ -61,13 +74,14 @@ def _gathered(place: Place, deadline: float) -> str:
                 if number in expected:
                     present[number] = each
             # Who has come says nothing more: what is to be read is that it has gone.
-            present = {number: each for number, each in present.items() if not _gone(each)}
-        for each in present.values():
+            present = {number: each for number, each in present.items() if not gone([each])}
+        connections += [each.dup() for each in present.values()]
+        for each in connections:
             each.sendall(_GO)
     return ""
 
 
-def _reported(place: Place, deadline: float) -> str:
+def _reported(place: Place, deadline: float, connections: list[socket.socket]) -> str:
     """Tell the chief that this worker is here, until it sends it off; who is missing, in words, or nothing."""
     said = json.dumps({"worker": place.index}).encode() + b"\n"
     missing = ""
@@ -76,8 +90,9 @@ def _reported(place: Place, deadline: float) -> str:
             with socket.create_connection(split_address(place.addresses[0]), _LOOK_S) as chief:
                 chief.sendall(said)
                 answer = _answer(chief, deadline)
-            if answer == _GO:
-                return ""
+                if answer == _GO:
+                    connections.append(chief.dup())
+                    return ""
             missing = f"worker 0 ({place.addresses[0]}) " + ("waits for others" if answer is None else "is not there")
         except OSError:
             missing = f"worker 0 ({place.addresses[0]}) cannot be reached"
@@ -101,7 +116,3 @@ def _number(connection: socket.socket) -> int | None:
         return int(said["worker"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _gone(connection: socket.socket) -> bool:
-    return bool(select.select([connection], [], [], 0)[0])

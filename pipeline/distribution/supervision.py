@@ -7,15 +7,16 @@ it at once, and it ends when it is told to.
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.distribution.meeting import listening, meet
+from pipeline.distribution.meeting import gone, listening, meet
 from pipeline.distribution.place import Place
 from pipeline.progress import report
 from serving.targets import leash
@@ -25,6 +26,7 @@ from slipway.errors import SlipwayError, UnavailableError
 _WORKING = "pipeline.distribution.working"
 _TRIES = 5  # without an epoch between them
 _JOIN_S = 300.0  # from the meeting until TensorFlow has started everywhere
+_LOOK_S = 0.5
 _PARTING_S = 60.0  # for a process that is done to see the others done
 
 
@@ -43,8 +45,8 @@ def supervised(job: Job, place: Place, peer_timeout_s: float) -> Mapping[str, An
     """
     tries = 0
     while True:
-        meet(place, peer_timeout_s)
-        ended = _one_try(job, place)
+        with ExitStack() as held:
+            ended = _one_try(job, place, meet(place, peer_timeout_s, held))
         if ended.event == "done":
             return ended.more.get("trained")
         if ended.event == "failed":
@@ -69,15 +71,20 @@ class _Ended:
     reason: str
 
 
-def _one_try(job: Job, place: Place) -> _Ended:
+def _one_try(job: Job, place: Place, others: list[socket.socket]) -> _Ended:
     listening(place).close()
     joined, epochs = False, 0
     deadline = time.monotonic() + _JOIN_S
     with _process(job) as process:
         while True:
-            line = _next_line(process, None if joined else deadline)
+            line = _next_line(process)
             if line is None:
-                return _Ended("ended", {}, 0, f"another worker has not joined within {_JOIN_S:g} s")
+                # Once TensorFlow has started everywhere, it notices by itself who is gone.
+                if not joined and gone(others):
+                    return _Ended("ended", {}, 0, "another worker went while TensorFlow started")
+                if not joined and time.monotonic() > deadline:
+                    return _Ended("ended", {}, 0, f"TensorFlow has not started everywhere within {_JOIN_S:g} s")
+                continue
             if not line:
                 return _Ended("ended", {}, epochs, _death(process.wait(), place))
             said = json.loads(line)
@@ -122,11 +129,10 @@ def _process(job: Job) -> "Iterator[subprocess.Popen[bytes]]":
         process.wait()
 
 
-def _next_line(process: "subprocess.Popen[bytes]", deadline: float | None) -> bytes | None:
-    """The next line of its events, empty at their end; None after the deadline."""
+def _next_line(process: "subprocess.Popen[bytes]") -> bytes | None:
+    """The next line of its events, empty at their end; None if there is none yet."""
     assert process.stdout is not None
-    wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-    ready, _, _ = select.select([process.stdout], [], [], wait_s)
+    ready, _, _ = select.select([process.stdout], [], [], _LOOK_S)
     return process.stdout.readline() if ready else None
 
 
