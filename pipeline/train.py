@@ -131,8 +131,8 @@ def train(
                     _checkpoint(network, run, epoch + 1, Path(scratch))
                 report(epoch_line(epoch + 1, config.epochs, metrics, took_s))  # once it is kept
         _log_network(network, config, len(dataset.labels), run, Path(scratch))
-    run.remove(_CHECKPOINTS)
     run.figure("learning_curves.png", _learning_curves(run))
+    run.remove(_CHECKPOINTS)  # last: who is stopped before has something to go on from
     shown = {key: metrics[key] for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
     return TrainedModel(run.run_id, network.count_params(), config.epochs, shown)
 

@@ -4,9 +4,10 @@ import os
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config, config_to_json
+from pipeline.distribution.meeting import listening
 from pipeline.distribution.place import Place, place_from
 from pipeline.distribution.shares import check_batch_size
-from pipeline.distribution.supervision import Job, check_port, supervised
+from pipeline.distribution.supervision import Job, supervised
 from pipeline.progress import report
 from slipway.errors import InputError, Interrupted
 
@@ -29,7 +30,7 @@ def train_distributed(config: Config, resume: str | None, peer_timeout_s: float 
     timeout_s = _PEER_TIMEOUT_S if peer_timeout_s is None else peer_timeout_s
     if not timeout_s > 0:
         raise InputError(f"--peer-timeout-s is {timeout_s:g}; expected above 0. Pass more seconds, or leave it out.")
-    check_port(place)
+    listening(place).close()  # before a run is begun
     if resume:
         config = unfinished(open_run(resume))
     check_batch_size(config.train.batch_size, place.workers)

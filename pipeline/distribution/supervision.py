@@ -12,20 +12,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.distribution.place import VARIABLE, Place, split_address
+from pipeline.distribution.meeting import gone, listening, meet
+from pipeline.distribution.place import Place
 from pipeline.progress import report
 from serving.targets import leash
 from slipway import errors
-from slipway.errors import ConflictError, SlipwayError, UnavailableError
+from slipway.errors import SlipwayError, UnavailableError
 
 _WORKING = "pipeline.distribution.working"
 _TRIES = 5  # without an epoch between them
-_PAUSE_S = 1.0
-_LOOK_S = 1.0  # at an address, to say whether anybody answers there
+_JOIN_S = 300.0  # from the meeting until TensorFlow has started everywhere
+_LOOK_S = 0.5
+_PARTING_S = 60.0  # for a process that is done to see the others done
 
 
 @dataclass(frozen=True)
@@ -41,61 +43,68 @@ def supervised(job: Job, place: Place, peer_timeout_s: float) -> Mapping[str, An
 
     UnavailableError when others do not come within `peer_timeout_s`, or the process ends again and again.
     """
-    tries, waiting_since = 0, time.monotonic()
+    tries = 0
     while True:
-        ended = _one_try(job, place, waiting_since + peer_timeout_s, peer_timeout_s)
+        with ExitStack() as held:
+            ended = _one_try(job, place, meet(place, peer_timeout_s, held))
         if ended.event == "done":
             return ended.more.get("trained")
         if ended.event == "failed":
             raise _error(ended.more)
-        if ended.joined:
-            waiting_since = time.monotonic()
-        # Who has not met the others yet waits for them: `peer_timeout_s` bounds that.
         tries = 0 if ended.epochs else tries + 1
-        if tries >= _TRIES and (ended.joined or ended.event == "ended"):
+        if tries == _TRIES:
             raise UnavailableError(
-                f"{place.name}: its process ended {tries} times without an epoch between, the last time with "
-                f"{ended.reason}; expected an epoch to be learned. Look at what the workers said above and at each "
-                "one's memory, then start them again; the chief with --resume."
+                f"{place.name}: no epoch was learned in {tries} starts, the last time because {ended.reason}; expected "
+                "workers that stay. Look at what each of them says, and at its memory, then start them again; the "
+                "chief with --resume."
             )
         report(f"{place.name}: {ended.reason}; starting again from the last epoch that was kept")
-        time.sleep(_PAUSE_S)
 
 
 @dataclass(frozen=True)
 class _Ended:
-    """How a process ended. event: its last one, or "ended" where it died; epochs: how many it learned."""
+    """How a process ended. event: its last one, or "ended" where it said none; epochs: how many it learned."""
 
     event: str
     more: Mapping[str, Any]
-    joined: bool
     epochs: int
     reason: str
 
 
-def _one_try(job: Job, place: Place, deadline: float, peer_timeout_s: float) -> _Ended:
-    check_port(place)
+def _one_try(job: Job, place: Place, others: list[socket.socket]) -> _Ended:
+    listening(place).close()
     joined, epochs = False, 0
+    deadline = time.monotonic() + _JOIN_S
     with _process(job) as process:
         while True:
-            line = _next_line(process, None if joined else deadline)
+            line = _next_line(process)
             if line is None:
-                raise _nobody(place, peer_timeout_s)
+                # Once TensorFlow has started everywhere, it notices by itself who is gone.
+                if not joined and gone(others):
+                    return _Ended("ended", {}, 0, "another worker went while TensorFlow started")
+                if not joined and time.monotonic() > deadline:
+                    return _Ended("ended", {}, 0, f"TensorFlow has not started everywhere within {_JOIN_S:g} s")
+                continue
             if not line:
-                code = process.wait()
-                if code > 0:  # nothing that another start would change, as a signal may be
-                    raise SlipwayError(
-                        f"{place.name}: its process failed with exit code {code}; expected it to train. What it says "
-                        "above is an error of Slipway or of this machine: mend that, then start all workers again."
-                    )
-                return _Ended("ended", {}, joined, epochs, f"its process ended by signal {-code}")
+                return _Ended("ended", {}, epochs, _death(process.wait(), place))
             said = json.loads(line)
             event = said.pop("event")
             joined = joined or event == "joined"
             epochs += event == "epoch"
             if event in ("done", "failed", "lost"):
-                process.wait()
-                return _Ended(event, said, joined, epochs, f"another worker is gone ({said.get('kind')})")
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_PARTING_S)
+                return _Ended(event, said, epochs, f"another worker is gone ({said.get('kind')})")
+
+
+def _death(code: int, place: Place) -> str:
+    """Why a process ended that did not say so; an exit code is nothing that another start would change."""
+    if code < 0:
+        return f"its process ended by signal {-code}"
+    raise SlipwayError(
+        f"{place.name}: its process failed with exit code {code}; expected it to train. What it says above is an error "
+        "of Slipway or of this machine: mend that, then start all workers again."
+    )
 
 
 @contextmanager
@@ -120,44 +129,11 @@ def _process(job: Job) -> "Iterator[subprocess.Popen[bytes]]":
         process.wait()
 
 
-def _next_line(process: "subprocess.Popen[bytes]", deadline: float | None) -> bytes | None:
-    """The next line of its events, empty at their end; None after the deadline."""
+def _next_line(process: "subprocess.Popen[bytes]") -> bytes | None:
+    """The next line of its events, empty at their end; None if there is none yet."""
     assert process.stdout is not None
-    wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-    ready, _, _ = select.select([process.stdout], [], [], wait_s)
+    ready, _, _ = select.select([process.stdout], [], [], _LOOK_S)
     return process.stdout.readline() if ready else None
-
-
-def check_port(place: Place) -> None:
-    """ConflictError unless this worker's port can be taken."""
-    _, port = split_address(place.addresses[place.index])
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not hindered by what has just ended
-        try:
-            listener.bind(("", port))
-        except OSError as error:
-            raise ConflictError(
-                f"{VARIABLE}: port {port} of {place.name} cannot be taken ({error.strerror}); expected a free port on "
-                "this machine. End what listens there, or give this worker another port, on all workers."
-            ) from error
-
-
-def _nobody(place: Place, waited_s: float) -> UnavailableError:
-    silent = [address for address in place.others if not _answers(address)]
-    who = ", ".join(silent) + " cannot be reached" if silent else "all addresses answer, but not all have joined"
-    return UnavailableError(
-        f"{place.name}: the workers have not met within {waited_s:g} s: {who}; expected each of them to run "
-        f"`slipway train --distribute` with the same cluster in {VARIABLE}. Start them, or see that this machine "
-        "reaches them, then start this one again."
-    )
-
-
-def _answers(address: str) -> bool:
-    try:
-        socket.create_connection(split_address(address), _LOOK_S).close()
-    except OSError:
-        return False
-    return True
 
 
 def _error(said: Mapping[str, Any]) -> SlipwayError:

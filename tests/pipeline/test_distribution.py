@@ -1,15 +1,21 @@
 """Several workers: which of them one is, what it takes of each batch, and what all must have in common."""
 
 import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from pipeline.distribution.agreement import check_agreement
-from pipeline.distribution.place import place_from, split_address
+from pipeline.distribution.meeting import gone, meet
+from pipeline.distribution.place import Place, place_from, split_address
 from pipeline.distribution.shares import check_batch_size, share, shares, taken
-from slipway.errors import InputError
+from pipeline.distribution.supervision import Job, supervised
+from slipway.errors import ConflictError, InputError, UnavailableError
 
 TWO = {"worker": ["host-0:2222", "host-1:2223"]}
 
@@ -107,7 +113,7 @@ def test_one_worker_has_all_of_every_batch():
 
 def test_a_batch_with_fewer_images_than_workers_is_refused():
     check_batch_size(2, 2)
-    with pytest.raises(InputError, match="train.batch_size is 1 with 2 workers"):
+    with pytest.raises(InputError, match=r"train\.batch_size is 1 with 2 workers"):
         check_batch_size(1, 2)
 
 
@@ -119,3 +125,124 @@ def test_workers_that_differ_are_refused_with_every_difference_named():
     assert "worker 1 has train.seed 1, worker 0 has 0" in str(caught.value)
     assert "worker 1 has dataset 'cd34', worker 0 has 'ab12'" in str(caught.value)
     assert "epochs" not in str(caught.value)
+
+
+def places(count):
+    """Places of workers on this machine, at ports that are free now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
+    for each in sockets:
+        each.close()
+    return [Place(addresses, index) for index in range(count)]
+
+
+def meeting(place, timeout_s=20):
+    with ExitStack() as held:
+        meet(place, timeout_s, held)
+
+
+def test_workers_meet_whoever_comes_first_and_can_meet_again():
+    three = places(3)
+    for order in (three, three[::-1]):
+        with ThreadPoolExecutor() as threads:
+            for met in [threads.submit(meeting, place) for place in order]:
+                met.result(30)
+
+
+def test_a_chief_waits_past_strangers_and_workers_that_go_again():
+    chief, other = places(2)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(meeting, chief)
+        for words in (b"GET / HTTP/1.1\r\n\r\n", b'{"worker": 1}\n', b'{"worker": 5}\n', b"[]"):
+            connect(chief).sendall(words)
+        assert not waiting.done()
+        meeting(other)
+        waiting.result(30)
+
+
+def connect(place):
+    while True:
+        try:
+            return socket.create_connection(split_address(place.addresses[0]), 5)
+        except OSError:
+            continue
+
+
+def test_who_has_not_come_is_named():
+    chief, other, _ = places(3)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(meeting, chief, 1.5)
+        with pytest.raises(UnavailableError, match=r"worker 0 \(127\.0\.0\.1:\d+\)"):
+            meeting(other, 1)
+        with pytest.raises(UnavailableError, match=r"worker 2 \(127\.0\.0\.1:\d+\) has not come"):
+            waiting.result(30)
+
+
+def test_a_port_that_is_taken_is_a_conflict_that_names_it():
+    chief, _ = places(2)
+    port = split_address(chief.addresses[0])[1]
+    with socket.create_server(("", port)), pytest.raises(ConflictError, match=f"port {port} of worker 0 of 2"):
+        meeting(chief, 1)
+
+
+def test_who_goes_after_a_meeting_is_noticed_by_whom_he_met():
+    chief, other = places(2)
+    with ThreadPoolExecutor() as threads, ExitStack() as held:
+        going = ExitStack()
+        waiting = threads.submit(meet, chief, 20, held)
+        meet(other, 20, going)
+        connections = waiting.result(30)
+        assert not gone(connections)
+        going.close()
+        deadline = time.monotonic() + 10
+        while not gone(connections) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert gone(connections)
+
+
+FAKE = """
+import json, os, pathlib, signal, sys, time
+job = json.load(sys.stdin)
+starts = pathlib.Path(job["config"])
+starts.write_text(starts.read_text() + "x")
+first = len(starts.read_text()) == 1
+tell = lambda **said: print(json.dumps(said), flush=True)
+if first and job["run_id"] is None:
+    os.kill(os.getpid(), signal.SIGKILL)
+if first:
+    time.sleep(600)
+tell(event="joined"), tell(event="epoch")
+if starts.name == "refused":
+    tell(event="failed", kind="InputError", message="wrong; expected right. Mend it.")
+tell(event="done", trained=job["run_id"] and {"run_id": job["run_id"]})
+"""
+
+
+@pytest.fixture
+def fake_working(tmp_path, monkeypatch):
+    """Processes that die or wait at the first start and are done at the second, as the workers' processes."""
+    (tmp_path / "fake_working.py").write_text(FAKE)
+    monkeypatch.setattr("pipeline.distribution.supervision._WORKING", "fake_working")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def job(name, run_id):
+        (tmp_path / name).write_text("")
+        return Job(str(tmp_path / name), run_id)
+
+    return job
+
+
+def test_all_start_again_when_the_process_of_one_dies_while_the_others_start(fake_working, tmp_path):
+    chief, other = places(2)
+    with ThreadPoolExecutor() as threads:
+        helping = threads.submit(supervised, fake_working("other", None), other, 60)
+        assert supervised(fake_working("chief", "r1"), chief, 60) == {"run_id": "r1"}
+        assert helping.result(60) is None
+    assert [(tmp_path / name).read_text() for name in ("chief", "other")] == ["xx", "xx"]
+
+
+def test_an_error_of_a_process_is_raised_as_what_it_is(fake_working, tmp_path):
+    job = fake_working("refused", "r1")
+    (tmp_path / "refused").write_text("x")
+    with pytest.raises(InputError, match="wrong; expected right"):
+        supervised(job, places(1)[0], 5)

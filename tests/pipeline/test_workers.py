@@ -1,4 +1,4 @@
-"""`train --distribute` with two processes on this machine: the same curve as one worker's, and what ends it in order."""
+"""`train --distribute` with two processes on this machine: the curve of one worker, and what ends it in order."""
 
 import signal
 import socket
@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from tests.pipeline.conftest import ended_well
 from tests.pipeline.worker_pair import PLAIN, Pair, kill, kill_process_of
 
-# Two of three images would be a batch of 3; 47 leaves shares of 24 and 23, and a last batch of 29.
+# A batch of 47 leaves shares of 24 and 23, and a last batch of 29.
 TWO_EPOCHS = (*PLAIN, "--epochs", "2", "--batch-size", "47")
 SIX_EPOCHS = (*PLAIN, "--epochs", "6", "--batch-size", "47")
 
@@ -76,7 +76,7 @@ def test_a_port_that_is_taken_is_said_at_once(pair):
 def test_a_worker_that_never_comes_is_waited_for_so_long_and_named(pair):
     done = pair.finish(pair.worker(1, *TWO_EPOCHS, "--peer-timeout-s", "3"))
     assert done.code == 1
-    assert f"have not met within 3 s: 127.0.0.1:{pair.ports[0]} cannot be reached" in done.error
+    assert f"have not met within 3 s; worker 0 (127.0.0.1:{pair.ports[0]}) cannot be reached" in done.error
 
 
 @pytest.mark.integration
