@@ -41,6 +41,7 @@ lint: .venv/dev  ## style, types, import contracts, insecure code, secrets, a bi
 benchmark: .venv/dev  ## on an otherwise idle machine
 	$(BIN)/python -m benchmarks.export
 	$(BIN)/python -m benchmarks.promotion
+	$(BIN)/python -m benchmarks.bill
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 generate: .venv/dev  ## MLproject, conda.yaml, wire messages, locked requirements

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from serving.model_server.runtimes import Runtime
 
 _BATCH = 8
-_WARM_BATCHES = 2
+_LEAST_BATCHES = 2  # of a thread
 
 
 def classify(version: Path, variant: str, seconds: float) -> Bulk:
@@ -34,19 +34,23 @@ def classify(version: Path, variant: str, seconds: float) -> Bulk:
     counts = [0] * (psutil.cpu_count() or 1)
 
     def work(thread: int, until_s: float) -> None:
-        while time.perf_counter() < until_s:
+        while time.perf_counter() < until_s or counts[thread] < _LEAST_BATCHES:
             runtime.run("serving_bytes", {"image_bytes": batches[counts[thread] % 2]}, ["output", "class_id"])
             counts[thread] += 1
 
-    for _ in range(_WARM_BATCHES):
-        runtime.run("serving_bytes", {"image_bytes": batches[0]}, ["output"])
+    def run_threads(seconds: float) -> None:
+        until_s = time.perf_counter() + seconds
+        threads = [threading.Thread(target=work, args=(each, until_s)) for each in range(len(counts))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    run_threads(0.0)  # the first batches of each thread make what later ones find
+    counts[:] = [0] * len(counts)
     process = psutil.Process()
     before, began_s = process.cpu_times(), time.perf_counter()
-    threads = [threading.Thread(target=work, args=(each, began_s + seconds)) for each in range(len(counts))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads(seconds)
     taken_s, after = time.perf_counter() - began_s, process.cpu_times()
     cpu_s = after.user + after.system - before.user - before.system
     images = sum(counts) * _BATCH

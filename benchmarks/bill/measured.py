@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,13 @@ class Bulk:
 
 @dataclass(frozen=True)
 class Served:
-    """One variant. bytes: of its files. rss_mb: of the server's process after its requests. asked: by kind."""
+    """One variant. bytes: of its files. rss_mb: of the server's process after its requests. asked: by kind.
 
+    load: the machine's load average of the minute before. seconds: that each kind of request was asked.
+    """
+
+    load: float
+    seconds: float
     bytes: int
     first_answer_s: float
     rss_mb: float
@@ -48,13 +53,11 @@ class Served:
 
 @dataclass(frozen=True)
 class Measured:
-    """All of it. load: load averages before. version_bytes: of a version with all variants. jpeg_bytes: of a file."""
+    """All of it. date: of the last measurement. version_bytes: with all variants. jpeg_bytes: of a file."""
 
     machine: str
     date: str
-    load: str
     cores: int
-    seconds: float
     version_bytes: int
     jpeg_bytes: int
     variants: Mapping[str, Served]
@@ -70,6 +73,16 @@ def read(file: Path = FILE) -> Measured:
     document = json.loads(file.read_text(encoding="utf-8"))
     variants = {name: _served(each) for name, each in document.pop("variants").items()}
     return Measured(**document, variants=variants)
+
+
+def beside(newer: Measured, file: Path = FILE) -> Measured:
+    """What `file` has of other variants, on the same machine and of the same version, with the newer ones."""
+    if not file.exists():
+        return newer
+    older = read(file)
+    if (older.machine, older.version_bytes) != (newer.machine, newer.version_bytes):
+        return newer
+    return replace(newer, variants=dict(sorted({**older.variants, **newer.variants}.items())))
 
 
 def _served(document: dict) -> Served:

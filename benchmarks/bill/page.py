@@ -47,10 +47,12 @@ def _each(measured: Measured) -> Iterator[tuple[str, Served, str, Asked]]:
 
 
 def _machine(measured: Measured, _: Assumptions) -> str:
+    loads = [served.load for served in measured.variants.values()]
+    seconds = min(served.seconds for served in measured.variants.values())
     return (
-        f"`python -m benchmarks.bill`, {measured.date}, on {measured.machine}; load averages before it "
-        f"{measured.load}. {measured.seconds:g} s of each kind of request, 8 clients on the same "
-        f"{measured.cores} cores."
+        f"`python -m benchmarks.bill`, {measured.date}, on {measured.machine}; load average before each server "
+        f"{min(loads):.1f} to {max(loads):.1f}. At least {seconds:g} s of each kind of request, by 8 clients on the "
+        f"same {measured.cores} cores."
     )
 
 
