@@ -84,8 +84,8 @@ HELP = {
     "kubernetes.namespace": "Namespace of what serves.",
     "kubernetes.replicas": "Pods of a version, at least.",
     "kubernetes.max_replicas": "Pods of the live version, at most.",
-    "kubernetes.s3_secret": "Secret with the AWS variables of whoever reads the base path.",  # pragma: allowlist secret
-    "kubernetes.tokens_secret": "Secret with a file `tokens`; none asks nobody.",  # pragma: allowlist secret
+    "kubernetes.s3_secret": "Secret: AWS variables of the base path's readers.",  # pragma: allowlist secret # help # nosec B105
+    "kubernetes.tokens_secret": "Secret: a file `tokens`; none: open.",  # pragma: allowlist secret # help # nosec B105
     "kubernetes.trusted_keys_map": "ConfigMap of public keys; with it, what none of them has signed is not served.",
 }
 _FLAG = {

@@ -5,7 +5,7 @@ from serving.kubernetes.resources import SYNC, SYNC_S
 from serving.kubernetes.spec import ServedVersion
 
 MODELS, MODELS_MOUNT = "models", "/models"
-SCRATCH, SCRATCH_MOUNT = "scratch", "/tmp"  # noqa: S108 # nosec B108
+SCRATCH, SCRATCH_MOUNT = "scratch", "/tmp"  # noqa: S108 - a Pod has its own # nosec B108
 KEYS, KEYS_MOUNT = "trusted-keys", "/trusted-keys"
 PORT = 8600
 
