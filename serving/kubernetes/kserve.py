@@ -2,13 +2,13 @@
 
 KServe's storage initializer fetches `storageUri` to /mnt/models, all keys with that prefix: hence the slash at its end,
 or version 3 would come with version 30. Servers want a directory that is named by the version's number, so the runtime
-links one to that, below a base path of its own.
+copies it to one, below a base path of its own: the embedded server takes no link for a sealed version.
 """
 
 from dataclasses import replace
 
 from serving.kubernetes.objects import USER, Object, container_security, every, model_metadata, version_annotations
-from serving.kubernetes.resources import DRAIN_S, LOAD_S, SCRATCH_SIZE, SERVER
+from serving.kubernetes.resources import DRAIN_S, LOAD_S, MODELS_SIZE, SERVER
 from serving.kubernetes.server import TOKENS, TOKENS_KEY, TOKENS_MOUNT, asks_for_tokens
 from serving.kubernetes.sidecar import SCRATCH, SCRATCH_MOUNT
 from serving.kubernetes.spec import EMBEDDED, ENGINES, TENSORFLOW_SERVING, ServedVersion
@@ -17,8 +17,9 @@ from slipway.errors import InputError
 _REST_PORT, _GRPC_PORT = 8080, 9000  # as KServe's own runtimes
 _FETCHED = "/mnt/models"
 _FORMATS = {EMBEDDED: "slipway", TENSORFLOW_SERVING: "tensorflow"}
-_LINK = (
-    f'base="{SCRATCH_MOUNT}/base/$SLIPWAY_MODEL" && mkdir -p "$base" && ln -sfn {_FETCHED} "$base/$SLIPWAY_VERSION" && '
+_COPY = (
+    f'base="{SCRATCH_MOUNT}/base" && rm -rf "$base" && mkdir -p "$base" && '
+    f'cp -R {_FETCHED} "$base/$SLIPWAY_VERSION" && '
 )
 _SERVE = f'--port={_GRPC_PORT} --rest_api_port={_REST_PORT} --model_name="$SLIPWAY_MODEL" --model_base_path="$base"'
 
@@ -58,7 +59,7 @@ def serving_runtime(served: ServedVersion) -> Object:
                     "name": "kserve-container",
                     "image": served.settings.image,
                     "command": ["sh", "-c"],
-                    "args": [_LINK + _program(served)],
+                    "args": [_COPY + _program(served)],
                     "env": [{"name": "HOME", "value": SCRATCH_MOUNT}],
                     "ports": [{"containerPort": _REST_PORT, "protocol": "TCP"}],
                     **_probes(served),
@@ -68,7 +69,7 @@ def serving_runtime(served: ServedVersion) -> Object:
                     "volumeMounts": [{"name": SCRATCH, "mountPath": SCRATCH_MOUNT}, *([mount] if tokens else [])],
                 }
             ],
-            "volumes": [{"name": SCRATCH, "emptyDir": {"sizeLimit": SCRATCH_SIZE}}, *([volume] if tokens else [])],
+            "volumes": [{"name": SCRATCH, "emptyDir": {"sizeLimit": MODELS_SIZE}}, *([volume] if tokens else [])],
         },
     }
 
