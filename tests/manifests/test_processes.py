@@ -42,8 +42,8 @@ class Place:
         ports = {"8501": self.rest, "8500": self.grpc, "8600": self.sync, "8080": self.rest, "9000": self.grpc}
         self.ports = {f"port={before}": f"port={after}" for before, after in ports.items()}
         self.paths = {}
-        for mount in ("/models", "/config", "/access-tokens", "/tmp"):
-            (folder / mount.lstrip("/")).mkdir(exist_ok=True)
+        for mount in ("/tmp", "/models", "/config", "/access-tokens"):  # the folder is below /tmp itself
+            (folder / mount.lstrip("/")).mkdir(parents=True)
             self.paths[f"={mount}"] = f"={folder}{mount}"
 
     def words(self, container):
@@ -58,10 +58,10 @@ class Place:
         return text.replace("host=0.0.0.0", "host=127.0.0.1")
 
     @contextmanager
-    def running(self, words, **environment):
+    def running(self, words):
         log = self.folder / "log"
         with log.open("ab") as to:
-            process = subprocess.Popen(words, stderr=to, stdout=to, env=environment or None)
+            process = subprocess.Popen(words, stderr=to, stdout=to)
         try:
             yield process, log
         finally:
@@ -73,7 +73,7 @@ class Place:
         port = {"rest": self.rest, "sync": self.sync, 8080: self.rest}[asked["port"]]
         try:
             return requests.get(f"http://127.0.0.1:{port}{asked['path']}", timeout=5).status_code
-        except requests.ConnectionError:
+        except requests.RequestException:
             return None
 
 
@@ -89,7 +89,7 @@ def passes(place, container, process, log):
 
 @pytest.mark.parametrize("which", ["of a version", "of an overlay"])
 def test_the_containers_of_a_pod_serve_what_is_in_s3(which, published, tmp_path):
-    place = Place(tmp_path / "pod") if (tmp_path / "pod").mkdir() is None else None
+    place = Place(tmp_path / "pod")
     have_tokens(tmp_path, tmp_path / "pod" / "access-tokens" / "tokens")
     if which == "of a version":
         spec, config = pod(published), model_config(published)["data"]
@@ -123,7 +123,6 @@ LABELS = """model_config_list {{ config {{
 
 
 def test_kserves_container_serves_the_directory_that_was_fetched_by_the_versions_number(tmp_path, monkeypatch):
-    (tmp_path / "pod").mkdir()
     place = Place(tmp_path / "pod")
     fetched = publish_servable(tmp_path / "published" / NAME, VERSION, {"onnx-fp32": 90.0})
     have_tokens(tmp_path, tmp_path / "pod" / "access-tokens" / "tokens")
