@@ -159,33 +159,20 @@ def test_a_watcher_follows_the_registry_and_leaves_the_pods_when_it_ends(world, 
     assert (server.live(NAME), versions_there(server)) == (2, {1, 2})
 
 
-def killed(world, server, points):
-    """Passes killed before each of these writes, and what the cluster was sent meanwhile."""
+def test_a_pass_that_is_killed_before_a_write_is_finished_by_the_next_one(world, server):
+    """Of nine writes: before the Deployment, its Service, the model's Service, and within what is deleted."""
     # Versions 3 and 1 are there; 2 comes up anew, and 1 goes.
     world.champion(3)
     assert world.once().exit_code == 0
     server.writes.clear()
-    ended_well(world.finish(world.start(world.folder, *points, module="tests.kubernetes_server.kills"), 280))
-    return Counter(server.writes)
-
-
-def test_a_pass_that_is_killed_before_a_write_is_finished_by_the_next_one(world, server):
-    """A few of the writes; `make soak` takes all of them."""
-    check_applied_once(killed(world, server, (2, 3, 4, 8)))
+    ended_well(world.finish(world.start(world.folder, 2, 3, 4, 8, module="tests.kubernetes_server.kills"), 280))
     assert versions_there(server) == {2, 3}
-
-
-@pytest.mark.soak
-def test_a_pass_may_be_killed_before_any_write(world, server):
-    check_applied_once(killed(world, server, range(1, 10)))
-
-
-def check_applied_once(counted):
-    """What is a version's own is applied once each time that it comes up."""
-    for (verb, resource, name), count in counted.items():
-        if verb == "patch" and "-v" in name:
-            gone = counted[("delete", resource, name)]
-            assert gone <= count <= gone + 1, (resource, name, counted)
+    counted = Counter(server.writes)
+    for resource in OF_A_VERSION:
+        for version, before, after in ((1, 1, 0), (2, 0, 1), (3, 1, 1)):
+            name = f"digits-v{version}"
+            applied, gone = counted["patch", resource, name], counted["delete", resource, name]
+            assert before + applied - gone == after, f"{resource} {name} was applied twice: {counted}"
 
 
 def test_a_model_whose_name_is_no_objects_name_gets_one(world):
