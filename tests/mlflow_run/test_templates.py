@@ -78,5 +78,5 @@ def test_each_worker_is_told_who_it_is_and_where_the_others_are():
 def test_the_workers_command_is_one_that_slipway_takes():
     program, name, *rest = read("workers-job.yaml")["spec"]["template"]["spec"]["containers"][0]["command"]
     assert program == "slipway"
-    options = {option for parameter in main.commands[name].params for option in parameter.opts} | {"--distribute"}
+    options = {option for parameter in main.commands[name].params for option in parameter.opts}
     assert {word.partition("=")[0] for word in rest} <= options
