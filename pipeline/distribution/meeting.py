@@ -16,6 +16,7 @@ from slipway.errors import ConflictError, UnavailableError
 _GO = b"go\n"
 _LONGEST = 4096  # bytes of what a worker says
 _LOOK_S = 0.5
+_TAKEN_S = 3.0  # for which a port is tried again: a process that starts holds what its parent listened at for a moment
 
 
 def meet(place: Place, timeout_s: float, held: ExitStack) -> list[socket.socket]:
@@ -41,13 +42,17 @@ def meet(place: Place, timeout_s: float, held: ExitStack) -> list[socket.socket]
 def listening(place: Place) -> socket.socket:
     """A listener at this worker's port; ConflictError if it cannot be taken."""
     _, port = split_address(place.addresses[place.index])
-    try:
-        return socket.create_server(("", port))
-    except OSError as error:
-        raise ConflictError(
-            f"{VARIABLE}: port {port} of {place.name} cannot be taken ({error.strerror}); expected a free port on "
-            "this machine. End what listens there, or give this worker another port, on all workers."
-        ) from error
+    deadline = time.monotonic() + _TAKEN_S
+    while True:
+        try:
+            return socket.create_server(("", port))
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise ConflictError(
+                    f"{VARIABLE}: port {port} of {place.name} cannot be taken ({error.strerror}); expected a free port "
+                    "on this machine. End what listens there, or give this worker another port, on all workers."
+                ) from error
+        time.sleep(_TAKEN_S / 30)
 
 
 def gone(connections: list[socket.socket]) -> bool:

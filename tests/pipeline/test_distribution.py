@@ -16,6 +16,7 @@ from pipeline.distribution.place import Place, place_from, split_address
 from pipeline.distribution.shares import check_batch_size, share, shares, taken
 from pipeline.distribution.supervision import Job, supervised
 from slipway.errors import ConflictError, InputError, UnavailableError
+from tests.pipeline.lifecycle_world import wait_until
 
 TWO = {"worker": ["host-0:2222", "host-1:2223"]}
 
@@ -161,11 +162,7 @@ def test_a_chief_waits_past_strangers_and_workers_that_go_again():
 
 
 def connect(place):
-    while True:
-        try:
-            return socket.create_connection(split_address(place.addresses[0]), 5)
-        except OSError:
-            continue
+    return wait_until(lambda: socket.create_connection(split_address(place.addresses[0]), 5), "nobody listens", 20)
 
 
 def test_who_has_not_come_is_named():
