@@ -7,7 +7,8 @@ import contextlib
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -105,11 +106,13 @@ def ask_golden(address: str, version: ModelVersion, store: Store, listed_as: str
     from serving.client.address import parse_address
     from serving.client.tensorflow_serving_grpc import TensorFlowServingGrpc
 
-    server = TensorFlowServingGrpc(
-        parse_address(address), listed_as or version.name, label=None, version=version.version, timeout_s=_TIMEOUT_S
-    )
-    with contextlib.closing(server):
-        return compare_golden(server, address, version, store, Pace(_BATCH, _IN_FLIGHT))
+    def connected() -> AbstractContextManager[Answering]:
+        name, number = listed_as or version.name, version.version
+        return contextlib.closing(
+            TensorFlowServingGrpc(parse_address(address), name, label=None, version=number, timeout_s=_TIMEOUT_S)
+        )
+
+    return compare_golden(connected, address, version, store, Pace(_BATCH, _IN_FLIGHT))
 
 
 class Answering(Protocol):
@@ -130,12 +133,23 @@ class Pace:
     in_flight: int
 
 
-def compare_golden(server: Answering, address: str, version: ModelVersion, store: Store, pace: Pace) -> GoldenReport:
-    """Ask `server` a published version's golden requests; errors as those of `ask_golden`."""
-    only_golden = store.directory(version.name, version.version, lambda path: path.endswith(GOLDEN_FILE))
-    with only_golden as published:
+def compare_golden(
+    connected: Callable[[], AbstractContextManager[Answering]],
+    address: str,
+    version: ModelVersion,
+    store: Store,
+    pace: Pace,
+) -> GoldenReport:
+    """Ask a published version's golden requests; errors as those of `ask_golden`.
+
+    connected: connects to the version; called once they are known to be those that were registered.
+    """
+    with contextlib.ExitStack() as stack:
+        only_golden = store.directory(version.name, version.version, lambda path: path.endswith(GOLDEN_FILE))
+        published = stack.enter_context(only_golden)
         manifest = _registered_manifest(published, version)
         golden = load_golden(published / published_path(GOLDEN))
+        server = stack.enter_context(connected())
         server.predict_tensors("serving_default", {"input": golden.pixels[:1].astype("float32")})
         variant = server.variant if server.variant in manifest.variants else REFERENCE_VARIANT
         if variant != REFERENCE_VARIANT:

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from pipeline.verify import Pace, compare_golden
+from pipeline.verify import Answering, Pace, compare_golden
 from registry.client import ModelVersion
 from serving.client.address import parse_address
 from serving.cluster.api import Api
@@ -49,18 +50,24 @@ class Route:
 
         name, number = version.name, version.version
         namespace, service = served.settings.namespace, served.version_name
+        place, pace = self._filled(service, namespace), _OVER_JSON
         if self.pattern == PROXY:
             proxy = ServiceProxy(api, namespace, service, _PORT)
-            rest = TensorFlowServingRest(proxy, name, label=None, version=number)
-            return compare_golden(rest, proxy.address, version, store, _OVER_JSON)
-        address = parse_address(self._filled(service, namespace))
-        if not address.is_grpc:
+            place = proxy.address
+
+        def connected() -> AbstractContextManager[Answering]:
+            if self.pattern == PROXY:
+                return contextlib.nullcontext(TensorFlowServingRest(proxy, name, label=None, version=number))
+            address = parse_address(place)
+            if address.is_grpc:
+                grpc = TensorFlowServingGrpc(address, name, label=None, version=number, timeout_s=_TIMEOUT_S)
+                return contextlib.closing(grpc)
             rest = TensorFlowServingRest(Http(address, _TIMEOUT_S), name, label=None, version=number)
-            with contextlib.closing(rest):
-                return compare_golden(rest, str(address), version, store, _OVER_JSON)
-        grpc = TensorFlowServingGrpc(address, name, label=None, version=number, timeout_s=_TIMEOUT_S)
-        with contextlib.closing(grpc):
-            return compare_golden(grpc, str(address), version, store, _OVER_GRPC)
+            return contextlib.closing(rest)
+
+        if self.pattern != PROXY and parse_address(place).is_grpc:
+            pace = _OVER_GRPC
+        return compare_golden(connected, place, version, store, pace)
 
     def _filled(self, service: str, namespace: str) -> str:
         return self.pattern.replace("{service}", service).replace("{namespace}", namespace)
