@@ -6,8 +6,10 @@ from typing import Any
 
 from pipeline.config import Config, as_yaml
 from pipeline.publication import registered_digest
+from pipeline.s3_endpoint import told_endpoint
 from pipeline.signing.trust import verified_signature
 from registry.client import ModelVersion
+from serving.cluster.stamps import owner_of
 from serving.kubernetes.kserve import kserve_objects
 from serving.kubernetes.manifests import all_objects
 from serving.kubernetes.spec import ServedVersion
@@ -30,9 +32,8 @@ def served_version(config: Config, version: ModelVersion) -> ServedVersion:
             "gate.require_signature is true. Make it of signing.trusted_keys, and pass --trusted-keys-map NAME."
         )
     digest = registered_digest(version)
-    return ServedVersion(
-        version.name, version.version, digest, config.base, config.s3_endpoint or None, config.kubernetes
-    )
+    endpoint = told_endpoint(config) or None
+    return ServedVersion(version.name, version.version, digest, config.base, endpoint, config.kubernetes)
 
 
 def manifests(served: ServedVersion, target: str, canary_percent: int | None = None) -> dict[str, dict[str, Any]]:
@@ -41,7 +42,11 @@ def manifests(served: ServedVersion, target: str, canary_percent: int | None = N
         raise InputError(f"target {target!r} is unknown; expected one of {', '.join(TARGETS)}. Pass another --target.")
     if canary_percent is not None and target != KSERVE:
         raise InputError("--canary-percent is KServe's; expected --target kserve. Pass that, or leave it out.")
-    objects = kserve_objects(served, canary_percent) if target == KSERVE else all_objects(served)
+    if target == KSERVE:
+        objects = kserve_objects(served, canary_percent)
+    else:
+        owner = owner_of(served.name, served.base, served.s3_endpoint)
+        objects = [owner.marked(each) for each in all_objects(served)]
     return {f"{each['metadata']['name']}-{each['kind'].lower()}.yaml": each for each in objects}
 
 

@@ -12,3 +12,8 @@ def reaching_s3(config: Config) -> Config:
     if config.s3_endpoint:
         os.environ[_VARIABLE] = config.s3_endpoint
     return config
+
+
+def told_endpoint(config: Config) -> str:
+    """The server that this process asks, however it was told; "" is Amazon's. For what is to ask it elsewhere."""
+    return config.s3_endpoint or os.environ.get(_VARIABLE, "")

@@ -109,7 +109,8 @@ def _beside(config: Config, dataset: "Dataset", together: Together, tell: Tell) 
     from pipeline.train import computing, fresh_network
 
     with computing(config.train):
-        network = fresh_network(config.train, dataset)
+        # The chief's weights come to all: a file that only it has is not looked for here.
+        network = fresh_network(dataclasses.replace(config.train, weights="none"), dataset)
         together.begin(network, 0)
         for epoch in range(together.first_epoch, config.train.epochs):
             started = time.monotonic()

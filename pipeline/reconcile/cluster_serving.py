@@ -1,7 +1,7 @@
 """The target kubernetes: a version comes up beside the live one, and the model's Service is turned to it at the end."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipeline.config import Config
@@ -13,7 +13,7 @@ from serving.client.server_status import VersionState
 from serving.cluster.cluster import Cluster
 from serving.cluster.refusals import ApiRefusalError
 from serving.cluster.rollout import pod_selector, progress, reasons
-from serving.cluster.stamps import Object, Owner, selector_of, version_of
+from serving.cluster.stamps import Object, Owner, owner_of, selector_of, version_of
 from serving.kubernetes.manifests import live_objects, model_objects, version_objects
 from serving.kubernetes.names import object_name, version_name
 from serving.kubernetes.spec import ServedVersion
@@ -23,6 +23,10 @@ from slipway.errors import InputError, IntegrityError, UnavailableError
 
 _SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.1, 2.0
 _LOOK_OF_WAITED = 0.1
+
+
+def _always_wanted() -> None:
+    pass
 
 
 class ClusterServing:
@@ -37,7 +41,7 @@ class ClusterServing:
         self._config = config
         self._registry = registry
         self._route = route
-        self._answered: set[ServedVersion] = set()  # their golden requests, as they are there now
+        self._answered: set[ServedVersion] = set()  # their golden requests, in this pass
 
     def report(self, name: str) -> tuple[ServerReport, ...]:
         """See Serving. The cluster is one server."""
@@ -51,6 +55,7 @@ class ClusterServing:
     def await_loaded(self, version: ModelVersion, waiting: Waiting) -> None:
         """See Serving. Applies what is the version's own; takes it away again if its Pods do not get ready."""
         served, owner = self._served(version), self._owner(version.name)
+        self._answered.discard(served)
         self._apply(served, owner)
         try:
             self._await_rollout(served, owner, waiting)
@@ -70,42 +75,49 @@ class ClusterServing:
         """See Serving. Turns the model's Service, once the version is there and has answered its golden requests."""
         served, owner = self._served(version), self._owner(version.name)
         changed = self._apply(served, owner)
-        if changed or (self._live(owner) != version.version and served not in self._answered):
+        turning = self._live(owner) != version.version
+        if turning and self._take_over_load(served, owner):
+            changed = True
+        if changed or turning:
             try:
                 self._await_rollout(served, owner, waiting)
-                self._asked(version)
+                if changed or served not in self._answered:
+                    self._asked(version)
             except RefusedError as error:
                 raise UnavailableError(
                     f"version {version.version} is live by the config files, and not by {self._place(version.name)}: "
                     f"{error}. What answered there before goes on."
                 ) from error
+            waiting.still_wanted()
         self._turn(served, owner)
 
-    def converge(self, name: str, final: Wanted) -> tuple[str, ...]:
+    def converge(self, name: str, final: Wanted, check: Callable[[], None] = _always_wanted) -> tuple[str, ...]:
         """Have the cluster be as the config files are at the end of a pass; what that changed, a text each.
 
         A rollback, which moves nothing but the config files, is followed here. What nobody keeps is deleted, such as
-        what a killed pass has left.
+        what a killed pass has left. check: raises once somebody else does the passes.
         """
         owner, done = self._owner(name), []
         if final.champion is not None:
             before = self._live(owner)
             timeout_s = self._config.reconcile.load_timeout_s
-            self.await_live(self._registry.version(name, final.champion), Waiting(timeout_s, _always_wanted))
+            self.await_live(self._registry.version(name, final.champion), Waiting(timeout_s, check))
             if before != final.champion:
                 done.append(f"turn {self._place(name)} to version {final.champion}")
         elif self._config.reconcile.allow_retire and not final.candidates:
+            check()
             gone = self._cluster.delete_model(owner)
             return (f"delete {gone} objects from namespace {self._cluster.namespace}",) if gone else ()
         kept = {final.champion, final.previous, *final.candidates, self._live(owner)}
         for version in sorted(set(self._cluster.versions(owner)) - kept):
+            check()
             self._cluster.delete_version(owner, version)
             done.append(f"delete what served version {version} from namespace {self._cluster.namespace}")
+        self._answered.clear()  # what answers now may be gone when a later pass turns to it
         return tuple(done)
 
     def _owner(self, name: str) -> Owner:
-        endpoint = f" at {self._config.s3_endpoint}" if self._config.s3_endpoint else ""
-        return Owner(name, f"{self._config.base.rstrip('/')}{endpoint}")
+        return owner_of(name, self._config.base, self._config.s3_endpoint or None)
 
     def _served(self, version: ModelVersion) -> ServedVersion:
         return served_version(self._config, version)
@@ -120,16 +132,27 @@ class ClusterServing:
     def _apply(self, served: ServedVersion, owner: Owner) -> bool:
         """Have what the version needs be there; whether anything of it had to be sent."""
         self._cluster.versions(owner)  # ConflictError before anything is changed
-        live = self._live(owner)
-        beside = None if live is None else self._cluster.find("Deployment", version_name(owner.model, live))
-        # A version that takes over takes over its load.
-        replicas = max(served.settings.replicas, 0 if beside is None else int(beside["spec"].get("replicas", 1)))
-        sized = replace(served, settings=replace(served.settings, replicas=min(replicas, served.settings.max_replicas)))
+        sized = replace(served, settings=replace(served.settings, replicas=self._replicas(served, owner)))
         documents = [*model_objects(served), *version_objects(sized)]
         sent = [self._cluster.apply(owner, each) for each in documents]
         if any(sent):
             self._answered.discard(served)
         return any(sent)
+
+    def _replicas(self, served: ServedVersion, owner: Owner) -> int:
+        """As many Pods as the live version has: who takes over takes over its load."""
+        live = self._live(owner)
+        beside = None if live is None else self._cluster.find("Deployment", version_name(owner.model, live))
+        load = 0 if beside is None else int(beside["spec"].get("replicas", 1))
+        return min(max(served.settings.replicas, load), served.settings.max_replicas)
+
+    def _take_over_load(self, served: ServedVersion, owner: Owner) -> bool:
+        """Have a version that is there already be as large as the live one; whether that had to be changed."""
+        deployment, wanted = self._deployment(served, owner), self._replicas(served, owner)
+        if int(deployment["spec"].get("replicas", 1)) >= wanted:
+            return False
+        self._cluster.scale(deployment, wanted)
+        return True
 
     def _turn(self, served: ServedVersion, owner: Owner) -> None:
         """Make it live: the Service first, then the autoscaler and the disruption budget go with it."""
@@ -210,7 +233,3 @@ def _rested(waiting: Waiting) -> bool:
         if not waiting.pause():
             return False
     return True
-
-
-def _always_wanted() -> None:
-    pass

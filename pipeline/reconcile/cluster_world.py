@@ -1,7 +1,6 @@
 """A world whose models a Kubernetes cluster serves."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -9,11 +8,10 @@ from pipeline.config import Config
 from pipeline.reconcile.cluster_golden import Route, route
 from pipeline.reconcile.cluster_serving import ClusterServing
 from pipeline.reconcile.world import World
+from pipeline.s3_endpoint import told_endpoint
 from serving.cluster.api import Api, open_api
 from serving.cluster.cluster import Cluster
 from slipway.errors import InputError
-
-_S3_ENDPOINT = "AWS_ENDPOINT_URL_S3"
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,6 @@ def cluster_door(config: Config, context: str | None, ask_at: str | None) -> Ite
 def cluster_world(world: World, door: ClusterDoor) -> World:
     """`world` with the cluster in the place of the servers that follow the base path."""
     config = world.config
-    # Pods are told the S3 server that this process asks, however it was told itself.
-    told = replace(config, s3_endpoint=config.s3_endpoint or os.environ.get(_S3_ENDPOINT, ""))
+    told = replace(config, s3_endpoint=told_endpoint(config))
     serving = ClusterServing(Cluster(door.api, config.kubernetes.namespace), told, world.registry, door.route)
     return replace(world, serving=serving, converge=serving.converge)

@@ -83,7 +83,7 @@ def _round(world: World, model: RegisteredModel, report: ModelReport, *, dry_run
             report.refused[_version_of(step)] = str(refused)
             return False
     world.check()
-    converged = world.converge(model.name, made.final)
+    converged = world.converge(model.name, made.final, world.check)
     report.done += converged
     if made.steps or converged:
         fact = replace(fact, servers=_followed(world, model.name, made.final))

@@ -23,7 +23,7 @@ def _nothing() -> None:
     pass
 
 
-def _as_it_is(_name: str, _final: Wanted) -> tuple[str, ...]:
+def _as_it_is(_name: str, _final: Wanted, _check: Callable[[], None]) -> tuple[str, ...]:
     return ()
 
 
@@ -33,7 +33,7 @@ class World:
 
     check: asked before anything is changed; raises ConflictError once somebody else does the passes.
     converge: for what does not follow the config files by itself: brings a model to what they say at the end of a pass,
-    and says what that changed.
+    with a look at `check` before each change, and says what that changed.
     """
 
     config: Config
@@ -43,7 +43,7 @@ class World:
     clock: Callable[[], float] = time.time
     check: Callable[[], None] = _nothing
     say: Callable[[str], None] = report
-    converge: Callable[[str, Wanted], tuple[str, ...]] = _as_it_is
+    converge: Callable[[str, Wanted, Callable[[], None]], tuple[str, ...]] = _as_it_is
 
     @property
     def store(self) -> Store:

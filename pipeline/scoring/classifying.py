@@ -14,8 +14,9 @@ from serving.model_server.choosing import Chooser
 from serving.model_server.errors import ServingError
 from serving.model_server.loading import checked_loader
 from serving.model_server.runtimes import Runtime
+from serving.servable.layout import REFERENCE_VARIANT
 from serving.wire.status_pb2 import Code
-from slipway.errors import UnavailableError
+from slipway.errors import InputError, UnavailableError
 
 BATCH = 32
 _SIGNATURE, _INPUT = "serving_bytes", "image_bytes"
@@ -48,7 +49,7 @@ class Variant:
         try:
             return self._ask(images)
         except ServingError as error:
-            if error.code != Code.INVALID_ARGUMENT:
+            if not self._is_of_an_image(error):
                 raise UnavailableError(
                     f"{self.name}: {error.message}; expected an answer. Look at this machine's memory, then run the "
                     "same command again: finished parts are kept."
@@ -57,6 +58,11 @@ class Variant:
                 return [Answered(error=error.message)]
         # One bad image fails all that it came with, and is not named.
         return [answered for image in images for answered in self.answers([image])]
+
+    def _is_of_an_image(self, error: ServingError) -> bool:
+        """Whether an image could not be decoded. Engines have the same code for what is the machine's fault."""
+        decoded_by_the_graph = self.name == REFERENCE_VARIANT
+        return error.code == Code.INVALID_ARGUMENT and (decoded_by_the_graph or isinstance(error.__cause__, InputError))
 
     def _ask(self, images: Sequence[bytes]) -> list[Answered]:
         array = np.empty(len(images), object)

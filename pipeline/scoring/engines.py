@@ -9,6 +9,7 @@ from typing import Protocol
 from pipeline.config import Config
 from pipeline.package import SERVABLE
 from pipeline.publication import bundle_of
+from pipeline.scoring.cores import usable_cores
 from pipeline.scoring.items import Part, PartDone
 from pipeline.scoring.workers import Job, started_workers
 from registry.client import ModelVersion, Registry
@@ -83,8 +84,6 @@ def start(config: Config, version: ModelVersion, wanted: Wanted, scratch: Path) 
 
 @contextmanager
 def _by_processes(_config: Config, version: ModelVersion, wanted: Wanted, scratch: Path) -> Iterator[Engine]:
-    import os
-
     from pipeline.scoring.classifying import Choice
 
     bundle = bundle_of(Registry(), version)
@@ -97,7 +96,7 @@ def _by_processes(_config: Config, version: ModelVersion, wanted: Wanted, scratc
             f"{wanted.variant or f'one for {runtime}'}. Pass another --variant or --runtime."
         )
     choice = Choice(directory, runtime, wanted.variant or "")
-    with started_workers(choice, wanted.workers or os.cpu_count() or 1) as workers:
+    with started_workers(choice, wanted.workers or usable_cores()) as workers:
         yield workers
 
 

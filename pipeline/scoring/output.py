@@ -124,7 +124,9 @@ class S3Output:
         key = f"{self._prefix}{_PLAN}"
         found, absent = self._bucket.read(key)
         if found is None:
-            _check_empty(self._place, [each.key for each in islice(self._bucket.objects(self._prefix), 1)])
+            # An empty object of the prefix's own name is what a console makes of a new folder.
+            others = (each.key for each in self._bucket.objects(self._prefix) if each.key != self._prefix)
+            _check_empty(self._place, list(islice(others, 1)))
             self._bucket.put(key, make(), absent)
             found, _ = self._bucket.read(key)
         return found or b""

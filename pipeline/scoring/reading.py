@@ -129,7 +129,13 @@ def _file(item: Item) -> bytes:
     except ValueError as error:
         raise NotReadError("has a name that no file can have") from error
     except OSError as error:
-        if error.errno in _OF_THE_IMAGE and _folder_answers(item.place):
+        if item.tag and error.errno == errno.ENOENT:  # it, or the disk that it was on
+            raise UnavailableError(
+                f"{item.place}: is gone since it was listed; expected it where it was. Look at its disk, then run the "
+                "same command again: finished parts are kept. If it was deleted, score what is left into another "
+                "--output."
+            ) from error
+        if error.errno in _OF_THE_IMAGE:
             raise NotReadError(f"{error.strerror}; expected an image that can be read") from error
         raise UnavailableError(
             f"{item.place}: {error.strerror}; expected an image that can be read. Look at its disk, then run the same "
@@ -141,11 +147,3 @@ def _file(item: Item) -> bytes:
             "--output."
         )
     return content
-
-
-def _folder_answers(place: str) -> bool:
-    """Whether a file's folder is there: if it is not, neither is what it lay on, perhaps."""
-    try:
-        return Path(place).parent.is_dir()
-    except (OSError, ValueError):
-        return False

@@ -23,7 +23,7 @@ from pipeline.scoring.workers import Job
 from pipeline.signing.trust import verified_signature
 from registry.client import ModelVersion
 from serving.stores.staging import staging_directory, sweep
-from slipway.errors import InputError
+from slipway.errors import ConflictError, InputError
 
 PART_IMAGES = 500
 _LINE_EVERY_S = 10.0
@@ -93,6 +93,11 @@ def score(config: Config, version: ModelVersion, places: Places, wanted: Wanted)
 
         plan = parse_plan(output.plan(begin), places.output)
         _check(plan, places, wanted, Plan(source.digest, 0, 0, version.name, version.version, digest, ""))
+        if begun and begun[0].variant() != plan.variant:
+            raise ConflictError(
+                f"--output {places.output}: another run began it at the same time, with variant {plan.variant}; "
+                f"expected {begun[0].variant()}. Run the same command again: it goes on with what was begun."
+            )
         there = output.parts()
         tally = _Tally(plan.parts, len(there))
         if len(there) < plan.parts:

@@ -21,9 +21,12 @@ from pipeline.scoring.rows import Answered, Stamp, part_file
 from slipway.errors import UnavailableError
 
 if TYPE_CHECKING:
+    from multiprocessing.synchronize import Barrier
+
     from pipeline.scoring.classifying import Choice, Variant
 
 _LOADED: "dict[Choice, Variant]" = {}  # of this process
+_MEETING: "list[Barrier]" = []  # of all processes: where they begin together
 _WAITING = 2  # parts for each process: the next one is there when it has finished
 
 
@@ -37,7 +40,7 @@ class Job:
 
 
 class Workers:
-    """So many processes that answer by the variant chosen; each loads it at its first part."""
+    """So many processes that answer by the variant chosen."""
 
     def __init__(self, pool: ProcessPoolExecutor, choice: "Choice", count: int) -> None:
         self._pool, self._choice, self._count = pool, choice, count
@@ -50,8 +53,12 @@ class Workers:
         return name
 
     def score(self, job: Job, parts: Iterator[Part]) -> Iterator[PartDone]:
-        """Have the parts written; each is told of when it is, in whatever order."""
+        """Have the parts written; each is told of when it is, in whatever order. All processes begin together."""
         with _broken():
+            met = [self._pool.submit(_meet, self._choice) for _ in range(self._count)]
+            failed = [error for error in (each.exception() for each in met) if error is not None]
+            for error in sorted(failed, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+                raise error
             running: set[Future[PartDone]] = set()
             for part in parts:
                 running.add(self._pool.submit(_score_part, self._choice, job, part))
@@ -67,7 +74,7 @@ class Workers:
 def started_workers(choice: "Choice", count: int) -> Iterator[Workers]:
     """Processes until the block ends; after a failure, or Ctrl-C, they are ended where they are."""
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
-    pool = ProcessPoolExecutor(count, context, _begin)
+    pool = ProcessPoolExecutor(count, context, _begin, (context.Barrier(count),))
     try:
         yield Workers(pool, choice, count)
     except BaseException:
@@ -89,8 +96,9 @@ def _broken() -> Iterator[None]:
         ) from error
 
 
-def _begin() -> None:
+def _begin(meeting: "Barrier") -> None:
     """The command decides when to stop; and where it was killed, nobody waits for the answers."""
+    _MEETING.append(meeting)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
@@ -103,6 +111,16 @@ def _begin() -> None:
     threading.Thread(target=end_with_it, daemon=True).start()
 
 
+def _meet(choice: "Choice") -> None:
+    """Load, and wait for the others: a process waits, so the next such call starts another one."""
+    try:
+        _loaded(choice)
+        _MEETING[0].wait()
+    except BaseException:
+        _MEETING[0].abort()
+        raise
+
+
 def _variant_name(choice: "Choice") -> str:
     return _loaded(choice).name
 
@@ -110,8 +128,15 @@ def _variant_name(choice: "Choice") -> str:
 def _loaded(choice: "Choice") -> "Variant":
     if choice not in _LOADED:
         from pipeline.scoring.classifying import Variant
+        from serving.model_server.errors import ServingError
 
-        variant = Variant(choice)
+        try:
+            variant = Variant(choice)
+        except ServingError as error:  # it does not survive the way to the command
+            raise UnavailableError(
+                f"{choice.variant or choice.runtime}: {error.message}; expected it to load. Pass another --variant or "
+                "--runtime, or look at this machine's memory."
+            ) from error
         _LOADED[choice] = _LOADED[replace(choice, variant=variant.name)] = variant
     return _LOADED[choice]
 

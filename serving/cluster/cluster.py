@@ -43,13 +43,14 @@ class Cluster:
         is there: it is its autoscaler's. ConflictError, and nothing is changed, for an object that is not of `owner`,
         and for a field that another manager has set.
         """
-        kind, stamped = kind_of(document), owner.stamped(document)
+        kind, stamped, sent = kind_of(document), owner.stamped(document), False
         for attempt in range(_CONFLICTS):
             present = self.find(str(document["kind"]), stamped["metadata"]["name"])
             if present is not None:
                 owner.check(present)
                 if sent_before(present, stamped):
-                    return False
+                    return sent  # an answer may have been lost on its way
+            sent = True
             try:
                 self._send(kind, stamped, present)
             except FieldConflictError:
@@ -60,6 +61,24 @@ class Cluster:
             else:
                 return True
         raise AssertionError("the last conflict is raised")
+
+    def scale(self, deployment: Object, replicas: int) -> None:
+        """Have a Deployment, as it was read, have so many Pods; ConflictError if it has changed since."""
+        metadata = deployment["metadata"]
+        document = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"replicas": replicas}}
+        kind = KINDS["Deployment"]
+        # Not applied: the field would be ours then, and its autoscaler's at the same time.
+        self.api.ask(
+            Call(
+                "patch",
+                kind,
+                self.namespace,
+                metadata["name"],
+                query={"fieldManager": f"{_FIELD_MANAGER}-scale"},
+                document=document,
+                content_type="application/merge-patch+json",
+            )
+        )
 
     def delete_version(self, owner: Owner, version: int) -> int:
         """Delete what is that version's own; how many objects went."""
@@ -106,7 +125,7 @@ class Cluster:
         found = [(kind, each) for kind in kinds for each in self.listed(kind, selector)]
         for _, each in found:
             owner.check(each)
-        return sum(self._delete_one(kind, each) for kind, each in found)
+        return sum(self._delete_one(kind, each) for kind, each in found if owner.may_delete(each))
 
     def _delete_one(self, kind: str, present: Object) -> bool:
         """False if it has gone, or is another one by now."""

@@ -29,14 +29,22 @@ class Owner:
         """The labels of the model's objects, as a query asks for them."""
         return f"{MANAGED_BY}={SLIPWAY},{NAME_LABEL}={object_name(self.model)}"
 
+    def marked(self, document: Object) -> dict[str, Any]:
+        """The object with the base path that it follows."""
+        marked: dict[str, Any] = deepcopy(dict(document))
+        marked["metadata"].setdefault("annotations", {})[BASE_ANNOTATION] = self.base
+        return marked
+
+    def may_delete(self, present: Object) -> bool:
+        """Whether an object of the model bears our base path: what people applied without one is theirs."""
+        return bool(_annotation(present, BASE_ANNOTATION) == self.base)
+
     def stamped(self, document: Object) -> dict[str, Any]:
         """The object with our annotations, as it is to be sent. Its digest is without the number of replicas."""
-        stamped: dict[str, Any] = deepcopy(dict(document))
-        annotations = stamped["metadata"].setdefault("annotations", {})
-        annotations[BASE_ANNOTATION] = self.base
+        stamped = self.marked(document)
         spec = {key: value for key, value in stamped.get("spec", {}).items() if key != "replicas"}
         text = json.dumps({**stamped, "spec": spec}, sort_keys=True, separators=(",", ":"))
-        annotations[SENT_ANNOTATION] = hashlib.sha256(text.encode()).hexdigest()
+        stamped["metadata"]["annotations"][SENT_ANNOTATION] = hashlib.sha256(text.encode()).hexdigest()
         return stamped
 
     def check(self, present: Object) -> None:
@@ -50,11 +58,16 @@ class Owner:
                 "be free. Nothing of it is changed: pass another --namespace, or move it away."
             )
         base = annotations.get(BASE_ANNOTATION)
-        if base not in {self.base, None}:  # None: applied by kubectl, from what `export` printed
+        if base not in {self.base, None}:  # None: applied by kubectl, from what somebody wrote
             raise ConflictError(
                 f"{place} follows base path {base}, and this pass is for {self.base}; expected the same one. Its Pods "
                 "are left as they are: pass the other --base, or another --namespace."
             )
+
+
+def owner_of(model: str, base: str, s3_endpoint: str | None) -> Owner:
+    """The model as that base path has it, on Amazon's S3 or on another server."""
+    return Owner(model, f"{base.rstrip('/')}{f' at {s3_endpoint}' if s3_endpoint else ''}")
 
 
 def sent_before(present: Object, stamped: Object) -> bool:

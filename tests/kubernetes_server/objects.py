@@ -93,6 +93,18 @@ class Objects:
             made["metadata"]["generation"] += 1
         return self._keep(key, made), present is None
 
+    def merge(self, key, group, sent, manager):
+        """A merge patch of what is there; its fields become the manager's."""
+        resource, _, name = key
+        present = self._there.get(key)
+        if present is None:
+            raise RefusedError(statuses.not_found(resource, group, name))
+        if sent["metadata"]["resourceVersion"] != present["metadata"]["resourceVersion"]:
+            raise RefusedError(statuses.modified(resource, group, name))
+        for path, value in leaves({"spec": sent["spec"]}).items():
+            self.set_by(manager, key, path, value)
+        return self._there[key]
+
     def set_by(self, manager, key, path, value):
         """Another manager sets a field, as an autoscaler or a person does."""
         made = deepcopy(self._there[key])

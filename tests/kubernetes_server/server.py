@@ -110,6 +110,10 @@ class KubernetesServer:
             return 200, {"kind": "List", "items": list(self._listed(resource, namespace, request["query"]))}, {}
         if verb in {"patch", "delete"}:
             self.before_write(verb, resource, name)
+        if verb == "patch" and request["content_type"] == "application/merge-patch+json":
+            made = self.objects.merge(key, group or "", document, request["query"]["fieldManager"][0])
+            self.writes.append((verb, resource, name))
+            return 200, made, {}
         if verb == "patch":
             assert request["content_type"] == "application/apply-patch+yaml", request
             assert request["query"]["force"] == ["false"]

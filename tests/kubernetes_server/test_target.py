@@ -160,6 +160,47 @@ def test_a_rollback_turns_the_service_back_and_brings_nothing_up(server, cluster
     }
 
 
+def test_a_rollback_waits_for_pods_and_asks_them_although_they_answered_before(server, cluster):
+    route = Route()
+    target = serving(cluster, route)
+    go_live(target, 1)
+    go_live(target, 2, Wanted(2, previous=1))
+    route.asked.clear()
+    server.rollouts.never["digits-v1"] = unready_pod()
+    server.objects.touch(("deployments", NAMESPACE, "digits-v1"))
+    with pytest.raises(UnavailableError, match="What answered there before goes on"):
+        target.converge(MODEL, Wanted(1, previous=2))
+    assert (server.live(MODEL), server.there("deployments")) == (2, {"digits-v1", "digits-v2"})
+    server.rollouts.never.clear()
+    target.converge(MODEL, Wanted(1, previous=2))
+    assert (server.live(MODEL), route.asked) == (1, [1])
+
+
+@pytest.mark.parametrize("pods", [0, 1])
+def test_a_version_that_was_made_small_has_the_live_ones_load_before_the_service_turns(server, cluster, pods):
+    target = serving(cluster)
+    go_live(target, 1)
+    go_live(target, 2, Wanted(2, previous=1))
+    for name, count in (("digits-v1", pods), ("digits-v2", 6)):
+        server.objects.set_by("kubectl-scale", ("deployments", NAMESPACE, name), ("spec", "replicas"), count)
+    target.converge(MODEL, Wanted(1, previous=2))
+    assert server.live(MODEL) == 1
+    assert server.object("deployments", "digits-v1")["spec"]["replicas"] == 6
+
+
+def test_nothing_turns_to_a_version_that_is_no_longer_wanted_once_it_is_ready(server, cluster):
+    def moved_on():
+        raise MovedOnError("the alias has moved")
+
+    target = serving(cluster)
+    go_live(target, 1)
+    target.await_loaded(model_version(2), waiting())
+    target.verify(model_version(2))
+    with pytest.raises(MovedOnError):
+        target.await_live(model_version(2), Waiting(60, moved_on))
+    assert server.live(MODEL) == 1
+
+
 def test_a_version_that_a_rollback_finds_gone_comes_up_and_answers_before_the_service_turns(server, cluster):
     route = Route()
     target = serving(cluster, route)

@@ -60,9 +60,13 @@ def test_each_worker_is_told_who_it_is_and_where_the_others_are():
     (container,) = pod["containers"]
     assert spec["completionMode"] == "Indexed"
     assert spec["completions"] == spec["parallelism"]
-    assert [each["name"] for each in container["env"]] == ["WORKER", "TF_CONFIG"]  # an earlier one is filled in
+    assert [each["name"] for each in container["env"]] == [
+        "MLFLOW_TRACKING_URI",  # what it logs would go with its Pod otherwise
+        "WORKER",
+        "TF_CONFIG",  # an earlier one is filled in
+    ]
     for index in range(spec["completions"]):
-        config = json.loads(container["env"][1]["value"].replace("$(WORKER)", str(index)))
+        config = json.loads(container["env"][2]["value"].replace("$(WORKER)", str(index)))
         (port,) = container["ports"]
         subdomain = service["metadata"]["name"]
         assert config["cluster"]["worker"] == [
@@ -73,6 +77,20 @@ def test_each_worker_is_told_who_it_is_and_where_the_others_are():
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["selector"].items() <= spec["template"]["metadata"]["labels"].items()
     assert service["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_workers_are_let_in_to_each_other_and_nobody_else_is():
+    template, policy = read("workers-job.yaml")["spec"]["template"], read("workers-policy.yaml")["spec"]
+    (rule,) = policy["ingress"]
+    for selector in (policy["podSelector"], *(peer["podSelector"] for peer in rule["from"])):
+        assert selector["matchLabels"].items() <= template["metadata"]["labels"].items()
+    (port,) = template["spec"]["containers"][0]["ports"]
+    assert [each["port"] for each in rule["ports"]] == [port["name"]]
+
+
+def test_a_chief_that_fails_does_not_begin_a_second_run_by_itself():
+    job = read("workers-job.yaml")["spec"]
+    assert (job["backoffLimit"], job["template"]["spec"]["restartPolicy"]) == (0, "Never")
 
 
 def test_the_workers_command_is_one_that_slipway_takes():

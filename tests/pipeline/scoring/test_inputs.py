@@ -136,11 +136,12 @@ def read(*items, scratch):
 def test_what_is_wrong_with_one_image_is_its_own_and_what_is_wrong_with_its_place_is_not(tmp_path, scratch):
     write(tmp_path, "in/1.png")
     good = Item("1", str(tmp_path / "in/1.png"))
-    contents = read(good, Item("2", str(tmp_path / "in/2.png")), Item("3"), Item("4", "\0"), good, scratch=scratch)
-    assert contents[0] == contents[4] == b"in/1.png"
-    assert [type(each) for each in contents[1:4]] == [NotReadError] * 3
-    with pytest.raises(UnavailableError, match="finished parts are kept"):
-        read(Item("5", str(tmp_path / "gone/5.png")), scratch=scratch)
+    never_there = [Item("2", str(tmp_path / "in/2.png")), Item("5", str(tmp_path / "gone/5.png"))]
+    contents = read(good, *never_there, Item("3"), Item("4", "\0"), good, scratch=scratch)
+    assert contents[0] == contents[5] == b"in/1.png"
+    assert [type(each) for each in contents[1:5]] == [NotReadError] * 4
+    with pytest.raises(UnavailableError, match=r"is gone since it was listed.*finished parts are kept"):
+        read(Item("6", str(tmp_path / "in/6.png"), "1", 8), scratch=scratch)
     with pytest.raises(ConflictError, match="changed since it was listed"):
         read(Item("1", good.place, "1", 8), scratch=scratch)
 
