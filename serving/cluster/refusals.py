@@ -83,7 +83,9 @@ def _conflict(where: str, call: Call, response: Response) -> ConflictError:
     fields = sorted({str(each.get("field")) for each in causes})
     return FieldConflictError(
         f"{where}: {call.words} would set {', '.join(fields)}, which {' and '.join(owners) or 'another'} has set; "
-        "expected nobody else to. Have that manager give the fields up: nothing is forced here."
+        "expected nobody else to. Nothing is forced here: undo that change, then have all give their fields up by "
+        f"`kubectl patch {call.kind.resource} {call.name} -n {call.namespace} --type=merge "
+        """-p '{"metadata":{"managedFields":[{}]}}'`."""
     )
 
 

@@ -55,21 +55,38 @@ def pod_selector(deployment: Object) -> str:
 def _of_pod(pod: Object) -> Iterator[str]:
     status: Mapping[str, Any] = pod.get("status") or {}
     name = pod.get("metadata", {}).get("name", "a Pod")
+    said = list(_of_status(name, status))
+    starting = [each["state"]["waiting"]["reason"] for each in _containers(status) if _is_starting(each)]
+    if starting and not said:
+        yield f"{name}: waits in {starting[0]}; a Secret or ConfigMap may be missing, see `kubectl describe pod {name}`"
+    yield from said
+
+
+def _of_status(name: str, status: Mapping[str, Any]) -> Iterator[str]:
     if status.get("phase") == "Failed":  # evicted, say
         yield _told(name, status)
     for each in status.get("conditions") or []:
         if (each.get("type"), each.get("status")) == ("PodScheduled", "False"):
             yield _told(name, each)
-    for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+    for each in _containers(status):
         place = f"{name}, container {each.get('name')}"
         waiting = (each.get("state") or {}).get("waiting")
         ended = (each.get("state") or {}).get("terminated") or (each.get("lastState") or {}).get("terminated")
-        if waiting and waiting.get("reason") not in {"PodInitializing", "ContainerCreating"}:
+        if waiting and not _is_starting(each):
             yield _told(place, waiting)
         if ended and ended.get("exitCode", 0) != 0:
             yield _told(place, {"reason": f"ended with exit code {ended['exitCode']}", **_only_message(ended)})
         elif not waiting and not each.get("ready"):
             yield f"{place}: runs and is not ready"
+
+
+def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _is_starting(container: Mapping[str, Any]) -> bool:
+    waiting = (container.get("state") or {}).get("waiting") or {}
+    return waiting.get("reason") in {"PodInitializing", "ContainerCreating"}
 
 
 def _of_deployment(deployment: Object) -> Iterator[str]:

@@ -6,6 +6,7 @@ from serving.kubernetes.sidecar import KEYS_MOUNT, MODELS, MODELS_MOUNT, SCRATCH
 from serving.kubernetes.spec import EMBEDDED, ServedVersion
 
 GRPC_PORT, REST_PORT = 8500, 8501
+CONNECTION_S = 30  # of a gRPC connection, and once more for the requests that it has
 CONFIG, CONFIG_MOUNT = "config", "/config"
 TOKENS, TOKENS_MOUNT, TOKENS_KEY = "access-tokens", "/access-tokens", "tokens"
 MODEL_CONFIG, MONITORING_CONFIG = "models.config", "monitoring.config"
@@ -67,11 +68,14 @@ def _tensorflow_serving() -> Object:
 
 
 def _ports_and_config() -> list[str]:
+    # A Service that turns reaches new connections alone, so old ones end by themselves.
+    age = f"grpc.max_connection_age_ms={CONNECTION_S}000,grpc.max_connection_age_grace_ms={CONNECTION_S}000"
     return [
         f"--port={GRPC_PORT}",
         f"--rest_api_port={REST_PORT}",
         f"--model_config_file={CONFIG_MOUNT}/{MODEL_CONFIG}",
         f"--monitoring_config_file={CONFIG_MOUNT}/{MONITORING_CONFIG}",
+        f"--grpc_channel_arguments={age}",
     ]
 
 

@@ -81,6 +81,10 @@ def test_what_pods_need_is_there_before_them_and_the_service_comes_last(server, 
         ),
         (waiting_pod("CrashLoopBackOff", "back-off 5m0s restarting"), r"CrashLoopBackOff \(back-off"),
         (unready_pod(), "container server: runs and is not ready"),
+        (
+            waiting_pod("ContainerCreating", ""),
+            r"waits in ContainerCreating; a Secret or ConfigMap may be missing, see `",
+        ),
         (unschedulable_pod(), r"Unschedulable \(0/3 nodes are available: 3 Insufficient cpu\.\)"),
     ],
 )
