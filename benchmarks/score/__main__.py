@@ -158,7 +158,7 @@ def page(
 
 def _part(images: int) -> int:
     """So that no process has much more to do than another."""
-    return max(1, min(250, images // (4 * CORES)))
+    return max(1, min(100, images // (4 * CORES)))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The container that mirrors a model's versions from S3 to a volume, beside the one that serves them."""
+"""The container that mirrors a version from S3 to a volume, beside the one that serves it."""
 
 from serving.kubernetes.objects import Object, container_security, every, from_secret
 from serving.kubernetes.resources import SYNC, SYNC_S
@@ -17,6 +17,7 @@ def sync_container(served: ServedVersion) -> Object:
         f"--from={served.base.rstrip('/')}",
         f"--to={MODELS_MOUNT}",
         f"--model={served.name}",
+        f"--version={served.version}",
         "--host=0.0.0.0",
         f"--port={PORT}",
         *([f"--trusted-keys={KEYS_MOUNT}"] if settings.trusted_keys_map else []),

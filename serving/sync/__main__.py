@@ -11,6 +11,7 @@ from slipway.errors import SlipwayError
 @click.option("--from", "remote", required=True, metavar="URI", help="The base path to mirror: s3://BUCKET/PREFIX.")
 @click.option("--to", "local", required=True, metavar="DIR", help="The directory that a model server reads.")
 @click.option("--model", "names", multiple=True, help="Mirror this model alone; may be given again.")
+@click.option("--version", type=int, help="Mirror this version of the model alone, and no config file.")
 @click.option(
     "--trusted-keys",
     metavar="DIR",
@@ -25,6 +26,7 @@ def main(  # noqa: PLR0913 - one parameter an option
     remote: str,
     local: str,
     names: tuple[str, ...],
+    version: int | None,
     trusted_keys: str | None,
     interval_s: float,
     once: bool,
@@ -36,13 +38,17 @@ def main(  # noqa: PLR0913 - one parameter an option
     The credentials are the usual AWS variables and profiles; AWS_ENDPOINT_URL_S3 names another server than Amazon's.
     """
     from serving.sync.loop import Address, check_interval, run
+    from serving.sync.mirror import Only
+    from slipway.errors import InputError
 
     try:
+        if version is not None and len(names) != 1:
+            raise InputError(f"--version {version}: expected --model once, of which it is. Pass --model NAME.")
         check_interval(interval_s)
         code = run(
             remote,
             local,
-            names,
+            Only(names, version),
             interval_s=0.0 if once else interval_s,
             address=Address(host, port),
             trusted_keys=trusted_keys,

@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from serving.stores import open_store
 from serving.stores.local import local_path
 from serving.sync.config_files import Places
-from serving.sync.mirror import Mirror, Turn
+from serving.sync.mirror import Mirror, Only, Turn
 from slipway.errors import InputError, SlipwayError, UnavailableError
 from slipway.statement import TrustedKeys, check_apart
 from slipway.stopping import stopped_by_signals
@@ -81,7 +81,7 @@ class Progress:
 def run(
     remote: str,
     local: str,
-    names: Collection[str],
+    only: Only,
     *,
     interval_s: float,
     address: Address,
@@ -101,7 +101,7 @@ def run(
     places = Places(remote.rstrip("/"), str(base))
     keys = None if trusted_keys is None else _checked(Path(trusted_keys), base, remote)
     here = open_store(str(base))
-    mirror = Mirror(open_store(remote), here, places, names, trusted_keys=keys)
+    mirror = Mirror(open_store(remote), here, places, only, trusted_keys=keys)
     mirror.put_out()
     progress = Progress(ready=bool(here.names()))
     if not interval_s:

@@ -31,6 +31,17 @@ class Turn:
     left: list[str] = field(default_factory=list)  # what waits for something else
 
 
+class Only(NamedTuple):
+    """What is mirrored: the models `names`, or all; of them that version alone, and no config file, if it is given."""
+
+    names: Collection[str] = ()
+    version: int | None = None
+
+    def takes(self, version: int) -> bool:
+        """Whether a version of these models is one of them."""
+        return self.version is None or version == self.version
+
+
 class _Refusal(NamedTuple):
     digest: str  # of the manifest
     reason: str
@@ -38,7 +49,7 @@ class _Refusal(NamedTuple):
 
 
 class Mirror:
-    """Mirrors the models `names`, or all, of `remote` to `local`.
+    """Mirrors what is asked for of `remote` to `local`.
 
     Nobody else writes there, but for mirrors of models with other names.
     """
@@ -48,7 +59,7 @@ class Mirror:
         remote: Store,
         local: Store,
         places: Places,
-        names: Collection[str] = (),
+        only: Only = Only(),  # noqa: B008 - it cannot be changed
         clock: Callable[[], float] = time.monotonic,
         trusted_keys: Path | None = None,
     ) -> None:
@@ -56,7 +67,7 @@ class Mirror:
         self._remote = remote
         self._local = local
         self._places = places
-        self._names = frozenset(names)
+        self._names, self._only = frozenset(only.names), only
         self._config_files = ConfigFiles(remote, local, places)
         self._clock = clock
         self._trusted_keys = trusted_keys
@@ -75,7 +86,8 @@ class Mirror:
         turn, keys = Turn(), self._keys()
         self._put_out(keys, turn)
         found = [name for name in self._remote.names() if not self._names or name in self._names]
-        wanted = {(name, version): said for name in found for version, said in self._remote.digests(name).items()}
+        all_there = ((name, version, said) for name in found for version, said in self._remote.digests(name).items())
+        wanted = {(name, version): said for name, version, said in all_there if self._only.takes(version)}
         there = self._there()
         if not wanted and there and not self._configured_there():
             turn.left.append(
@@ -100,13 +112,26 @@ class Mirror:
                 else:
                     others.discard((name, version))
                     self._sign_again(name, version, keys, turn)
-        listed = self._config_files.follow(found if self._names else None, self._there().keys() - others, turn.left)
-        for name, version in sorted(there.keys() - wanted.keys() - listed):
-            brought = there[name, version]  # a directory without a manifest is somebody else's
-            if brought and (not self._names or name in found):
-                self._local.remove(name, version)
-                turn.removed.append((name, version))
+        if self._only.version is None:
+            listed = self._config_files.follow(found if self._names else None, self._there().keys() - others, turn.left)
+            gone = there.keys() - wanted.keys() - listed
+            self._remove({each: there[each] for each in gone if not self._names or each[0] in found}, turn)
+        else:
+            self._miss(set(found).difference(name for name, _ in wanted), turn)
         return turn
+
+    def _remove(self, gone: dict[Version, str], turn: Turn) -> None:
+        """Remove versions that S3 has no more; without a manifest's digest a directory is somebody else's."""
+        for name, version in sorted(each for each, digest in gone.items() if digest):
+            self._local.remove(name, version)
+            turn.removed.append((name, version))
+
+    def _miss(self, names: set[str], turn: Turn) -> None:
+        for name in sorted(names):
+            turn.left.append(
+                f"--version {self._only.version}: {self._places.remote} holds no such version of {name}; what is here "
+                "of it stays. Look whether that is its number."
+            )
 
     @contextmanager
     def _alone(self, name: str, version: int, turn: Turn) -> Iterator[None]:

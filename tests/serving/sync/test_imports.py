@@ -10,7 +10,8 @@ HEAVY = {"tensorflow", "keras", "mlflow", "sqlalchemy", "pandas", "grpc", "pipel
 PROGRAM = """
 import json, sys
 from serving.sync.loop import Address, run
-code = run(sys.argv[1], sys.argv[2], (), interval_s=0.0, address=Address("127.0.0.1", 0))
+from serving.sync.mirror import Only
+code = run(sys.argv[1], sys.argv[2], Only(), interval_s=0.0, address=Address("127.0.0.1", 0))
 print(json.dumps([code, sorted(sys.modules)]))
 """
 

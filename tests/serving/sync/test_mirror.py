@@ -7,7 +7,7 @@ import pytest
 from serving.model_config import Wanted, labels_config, listed, models_config
 from serving.servable.layout import published_path
 from serving.stores import open_store
-from serving.sync.mirror import Mirror, Places
+from serving.sync.mirror import Mirror, Only, Places
 from slipway.errors import UnavailableError
 from tests.serving.stores.bundles import bundle_of, make_bundle
 
@@ -27,8 +27,9 @@ class Pair:
         self.remote, self.local = open_store(base), open_store(str(self.local_base))
         self.mirror = self.made()
 
-    def made(self, *names):
-        return Mirror(self.remote, self.local, Places(self.base, str(self.local_base)), names, lambda: self.now)
+    def made(self, *names, version=None):
+        places = Places(self.base, str(self.local_base))
+        return Mirror(self.remote, self.local, places, Only(names, version), lambda: self.now)
 
     def publish(self, name, version, seed=0):
         source = self.sources / f"{name}-{version}"
@@ -253,3 +254,25 @@ def test_a_server_that_is_away_leaves_everything_as_it_is(pair, monkeypatch):
         away.turn()
     assert pair.local.versions("digits") == (1,)
     shutil.rmtree(pair.local_base)
+
+
+def test_of_one_version_alone_nothing_else_is_fetched_and_no_other_s_fault_keeps_it_waiting(pair):
+    digests = {version: pair.publish("digits", version) for version in (3, 30)}
+    pair.configure("digits", Wanted(30, previous=3))
+    pair.server.client.put_object(Bucket=pair.bucket, Key=pair.key("digits", 30, WEIGHTS), Body=b"damaged")
+    mirror = pair.made("digits", version=3)
+    turn = mirror.turn()
+    assert (turn.fetched, turn.refused, turn.left) == ([("digits", 3)], {}, [])
+    assert pair.local.digests("digits") == {3: digests[3]}
+    assert not (pair.local_base / "labels.config").exists()
+    turn = mirror.turn()
+    assert (turn.fetched, turn.removed, turn.left) == ([], [], [])
+
+
+def test_a_version_that_is_not_there_is_waited_for(pair):
+    pair.publish("digits", 1)
+    mirror = pair.made("digits", version=2)
+    (left,) = mirror.turn().left
+    assert left.startswith(f"--version 2: {pair.base} holds no such version of digits")
+    pair.publish("digits", 2, seed=2)
+    assert mirror.turn().fetched == [("digits", 2)]
