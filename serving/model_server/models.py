@@ -43,6 +43,8 @@ class Models:
         self._on_left = on_left
         self._models: dict[str, ServedModel] = {}
         self._config_lock = threading.Lock()
+        self._once_ready = False
+        self._once_available: set[str] = set()  # of the models that somebody asked `ready` about
 
     def configure(self, settings: Iterable[ModelSettings]) -> None:
         """Replace the whole config: add, change and retire models. Labels follow when their versions are AVAILABLE.
@@ -137,9 +139,16 @@ class Models:
         return self._models[name]
 
     def ready(self) -> bool:
-        """Whether there are models and each has a version AVAILABLE."""
-        served = self.served()
-        return bool(served) and all(model.is_available() for model in served)
+        """Whether there are models and each has a version AVAILABLE, but for one that came later and never had one.
+
+        So a model that is listed while others are served does not take the requests of these away.
+        """
+        served = {model.name: model.is_available() for model in self.served()}
+        available = {name for name, is_available in served.items() if is_available}
+        self._once_available |= available
+        self._once_ready = self._once_ready or (bool(served) and all(served.values()))
+        expected = served.keys() & self._once_available if self._once_ready else served.keys()
+        return bool(available) and expected <= available
 
     def _acquire_assigned(self, model: ServedModel) -> Lease | None:
         traffic = self.traffic(model.name)
