@@ -155,7 +155,10 @@ def test_a_chief_waits_past_strangers_and_workers_that_go_again():
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(meeting, chief)
         for words in (b"GET / HTTP/1.1\r\n\r\n", b'{"worker": 1}\n', b'{"worker": 5}\n', b"[]"):
-            connect(chief).sendall(words)
+            with connect(chief) as stranger:
+                # Words and end in one: else the chief may count it before it goes.
+                stranger.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+                stranger.sendall(words)
         assert not waiting.done()
         meeting(other)
         waiting.result(30)

@@ -184,7 +184,9 @@ def test_no_secret_is_on_a_command_line_or_in_a_log_and_their_files_are_ours_alo
             secrets |= {line.split()[-1].rpartition(":")[2]: file.name for line in lines}
     assert len(secrets) >= 8, "passwords of the database and of MLflow, keys of S3"
     assert all(len(secret) >= 20 for secret in secrets)
-    texts = {f"command line of {each.pid}": " ".join(each.cmdline()) for each in psutil.process_iter()}
+    # None: a process that has ended, and has none any more.
+    lines = {each.pid: each.info["cmdline"] or () for each in psutil.process_iter(["cmdline"])}
+    texts = {f"command line of {pid}": " ".join(line) for pid, line in lines.items()}
     texts |= {str(log): log.read_text(errors="replace") for log in (stack.folder.path / "log").iterdir()}
     texts |= {str(log): log.read_text(errors="replace") for log in (stack.folder.path / "ceph").glob("*.log")}
     for place, text in texts.items():

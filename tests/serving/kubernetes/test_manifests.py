@@ -70,13 +70,14 @@ def test_the_server_is_told_this_version_alone_and_that_it_is_the_stable_one(eng
     assert arguments(server)["model_config_file"] == "/config/models.config"
 
 
-def test_the_sidecar_starts_before_the_server_and_mirrors_this_model_alone():
+def test_the_sidecar_starts_before_the_server_and_mirrors_this_version_alone():
     (sync,) = pod(served(endpoint="http://s3:9000"))["initContainers"]
     assert sync["restartPolicy"] == "Always"
     assert arguments(sync) == {
         "from": "s3://b/p",
         "to": "/models",
         "model": "pets",
+        "version": "3",
         "host": "0.0.0.0",
         "port": "8600",
     }
