@@ -47,9 +47,9 @@ benchmark: .venv/dev  ## on an otherwise idle machine
 generate: .venv/dev  ## MLproject, conda.yaml, wire messages, locked requirements
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 requirements/uv.in -o requirements/uv.txt
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --override requirements/overrides.txt --extra pipeline pyproject.toml -o requirements/pipeline.txt
-	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --override requirements/overrides.txt --extra pipeline --extra spark --extra kubernetes --group dev -c requirements/pipeline.txt pyproject.toml -o requirements/dev.txt
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --override requirements/overrides.txt --extra pipeline --extra spark --extra kubernetes --extra tracing --group dev -c requirements/pipeline.txt pyproject.toml -o requirements/dev.txt
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --extra serving -c requirements/pipeline.txt pyproject.toml -o requirements/serving.txt
-	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --extra serving --extra openvino -c requirements/pipeline.txt pyproject.toml -o requirements/serving-openvino.txt
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --extra serving --extra openvino --extra prediction-log --extra tracing -c requirements/pipeline.txt pyproject.toml -o requirements/serving-openvino.txt
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --extra sync -c requirements/pipeline.txt pyproject.toml -o requirements/sync.txt
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --extra kubernetes -c requirements/pipeline.txt pyproject.toml -o requirements/kubernetes.txt
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --override requirements/overrides.txt --extra spark -c requirements/pipeline.txt pyproject.toml -o requirements/spark.txt
