@@ -24,7 +24,7 @@ test: .venv/dev  ## what takes minutes, a file of tests a process, two at once
 # The stack that runs, if one does: else the tests start one of their own.
 integration: export SLIPWAY_STACK ?= $(CURDIR)/stack
 integration: .venv/dev  ## real servers, real trainings: half an hour
-	pytest -m integration --timeout 900 $(ARGS)
+	pytest -m integration -n 2 --dist loadgroup --timeout 900 $(ARGS)
 
 soak: .venv/dev  ## repeated kills and swaps: hours
 	pytest -m soak --timeout 7200 $(ARGS)

@@ -1,5 +1,6 @@
-"""For every test: no deadline on single examples, since machines are shared and uneven."""
+"""For every test: no deadline on single examples, since machines are shared and uneven; and who shares a process."""
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("slipway", deadline=None)
@@ -7,3 +8,12 @@ settings.load_profile("slipway")
 
 # PostgreSQL, MLflow's server and a browser, for whoever names them: made at the first use.
 pytest_plugins = ("tests.s3_server", "tests.tracking_server.fixtures")
+
+# Costly to make, and made once a process: tests that share one of them run in one process, as those of a file do.
+_SHARED = ("original", "stack", "postgresql")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        shared = next((name for name in _SHARED if name in item.fixturenames), item.nodeid.partition("::")[0])
+        item.add_marker(pytest.mark.xdist_group(shared))
