@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8
 _AHEAD = 32
+_MOST_DENIED = 20  # images one after the other: more is not the images' fault
 _OF_THE_IMAGE = {
     errno.ENOENT,
     errno.EACCES,
@@ -34,11 +36,19 @@ class NotReadError(Exception):
     """Why this image, and no other, cannot be read."""
 
 
+class _DeniedError(NotReadError):
+    """S3 does not let us read it, and may let us read others."""
+
+
 @contextmanager
 def resumable() -> Iterator[None]:
     """A login that S3 refuses in the middle of a run is nothing that another option mends."""
+    from serving.stores.s3_errors import DeniedError
+
     try:
         yield
+    except DeniedError:
+        raise
     except InputError as error:
         raise UnavailableError(f"{error} Then run the same command again: finished parts are kept.") from error
 
@@ -51,6 +61,7 @@ class Reader:
 
     def __init__(self, scratch: str) -> None:
         self._buckets: dict[str, ListedBucket] = {}
+        self._making = threading.Lock()
         self._pool = ThreadPoolExecutor(_AT_ONCE, "read")
         self._scratch = tempfile.TemporaryDirectory(
             prefix="slipway-score-", dir=scratch if Path(scratch).is_dir() else None, ignore_cleanup_errors=True
@@ -59,13 +70,23 @@ class Reader:
     def read_all(self, items: Iterable[Item]) -> Iterator[tuple[Item, bytes | NotReadError]]:
         """Each item with its bytes, or with what is wrong with it, in order; a few are read ahead.
 
-        UnavailableError for a disk or server that does not answer; ConflictError for an image that was changed since it
-        was listed.
+        UnavailableError for a disk or server that does not answer, or that denies one image after the other;
+        ConflictError for an image that was changed since it was listed.
         """
+        denied = 0
+        for item, content in self._in_order(items):
+            if not isinstance(content, _DeniedError):
+                denied = 0
+            elif (denied := denied + 1) > _MOST_DENIED:
+                raise UnavailableError(
+                    f"{content} So are the {_MOST_DENIED} images before it. Then run the same command again: finished "
+                    "parts are kept."
+                )
+            yield item, content
+
+    def _in_order(self, items: Iterable[Item]) -> Iterator[tuple[Item, bytes | NotReadError]]:
         ahead: deque[tuple[Item, Future[bytes | NotReadError]]] = deque()
         for item in items:
-            if item.place.startswith(IN_S3):
-                self._bucket(item)  # made by one thread alone
             ahead.append((item, self._pool.submit(self._read, item)))
             if len(ahead) > _AHEAD:
                 first, future = ahead.popleft()
@@ -88,37 +109,38 @@ class Reader:
         except NotReadError as error:
             return error
 
-    def _bucket(self, item: Item) -> "ListedBucket":
-        name = item.place.removeprefix(IN_S3).partition("/")[0]
-        if name not in self._buckets:
-            from serving.stores.s3_listing import ListedBucket
+    def _bucket(self, name: str) -> "ListedBucket":
+        from serving.stores.s3_bucket import is_bucket_name
+        from serving.stores.s3_listing import ListedBucket
 
-            with resumable():
+        if not is_bucket_name(name):
+            raise NotReadError("names no bucket; expected s3://BUCKET/KEY")
+        with self._making, resumable():
+            if name not in self._buckets:
                 self._buckets[name] = ListedBucket(name)
-        return self._buckets[name]
+            return self._buckets[name]
 
     def _object(self, item: Item) -> bytes:
+        from serving.stores.s3_errors import DeniedError
         from serving.stores.s3_listing import Listed
 
-        key = item.place.removeprefix(IN_S3).partition("/")[2]
-        bucket = self._bucket(item)
-        with resumable():
-            if not item.tag:  # named by a row, and not listed
-                try:
-                    content, _ = bucket.read(key)
-                except NotFoundError as error:
-                    raise NotReadError(str(error)) from error
-                if content is None:
-                    raise NotReadError("no such object; expected an image")
-                return content
-            descriptor, name = tempfile.mkstemp(dir=self._scratch.name)
-            os.close(descriptor)
-            file = Path(name)
-            try:
+        name, _, key = item.place.removeprefix(IN_S3).partition("/")
+        bucket = self._bucket(name)
+        if not key:
+            raise NotReadError("names no object; expected s3://BUCKET/KEY")
+        descriptor, scratch = tempfile.mkstemp(dir=self._scratch.name)
+        os.close(descriptor)
+        file = Path(scratch)
+        try:
+            with resumable():
                 bucket.fetch(Listed(key, item.size_bytes, 0.0, item.tag), file)
-                return file.read_bytes()
-            finally:
-                file.unlink(missing_ok=True)
+            return file.read_bytes()
+        except DeniedError as error:
+            raise _DeniedError(str(error)) from error
+        except NotFoundError as error:
+            raise NotReadError(str(error)) from error
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def _file(item: Item) -> bytes:

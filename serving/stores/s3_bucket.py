@@ -51,6 +51,11 @@ class Condition(TypedDict, total=False):
 IF_ABSENT: Condition = {"IfNoneMatch": "*"}
 
 
+def is_bucket_name(name: str) -> bool:
+    """Whether a bucket can have that name."""
+    return _NAME.fullmatch(name) is not None
+
+
 @dataclass(frozen=True)
 class Upload:
     """A file that is to be the object `key`."""
@@ -68,7 +73,7 @@ class Bucket:
     """
 
     def __init__(self, name: str) -> None:
-        if not _NAME.fullmatch(name):
+        if not is_bucket_name(name):
             shown = "with a user or password in it" if {"@", ":"} & set(name) else repr(name[:80])
             raise InputError(f"bucket {shown}: expected the bucket's name alone, as in s3://BUCKET/PREFIX. Correct it.")
         self.name = name

@@ -15,11 +15,16 @@ ENDPOINT = "AWS_ENDPOINT_URL_S3"
 MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _REFUSED = {"401", "403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
 _REFUSED |= {"UserSuspended"}  # Ceph's
+_DENIED = {"403", "AccessDenied"}
 _NO_FILE = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EILSEQ}
 
 
 class NoSuchObjectError(NotFoundError):
     """There is no such object, or no such unfinished upload."""
+
+
+class DeniedError(InputError):
+    """These credentials are good, and may not do this: perhaps with this one object alone."""
 
 
 def code_of(error: botocore.exceptions.ClientError) -> str:
@@ -84,7 +89,7 @@ def _refusal(bucket: str, place: str, error: botocore.exceptions.ClientError) ->
             "the clock, then run the same command again."
         )
     if code in _REFUSED:
-        return InputError(
+        return (DeniedError if code in _DENIED else InputError)(
             f"{place}: refused ({code}: {said}); expected credentials that may read and write there. Correct "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the bucket's policy."
         )

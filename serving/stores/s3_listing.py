@@ -65,17 +65,23 @@ class ListedBucket(Bucket):
     def fetch(self, listed: Listed, file: Path) -> None:
         """Write an object to `file`, its bytes compared with what is said of them: our SHA-256, or the MD5 in its tag.
 
-        ConflictError if it is not the one that was listed any more.
+        ConflictError if it is not the one that was listed any more. Without a tag it may be any, and NotFoundError says
+        that there is none.
         """
         for attempt in range(_TRIES):
             try:
                 with self._translated(listed.key):
                     found = self._client.get_object(Bucket=self.name, Key=listed.key)
-                    if found["ETag"].strip('"') != listed.tag or found["ContentLength"] != listed.size_bytes:
+                    if listed.tag and (found["ETag"].strip('"'), found["ContentLength"]) != (
+                        listed.tag,
+                        listed.size_bytes,
+                    ):
                         raise self._moved_on(listed)
                     digest, said = _digest(found)
                     _write(found, file, digest)
             except NotFoundError as error:
+                if not listed.tag:
+                    raise
                 raise self._moved_on(listed) from error
             except UnavailableError:
                 if attempt == _TRIES - 1:

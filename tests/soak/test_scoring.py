@@ -12,7 +12,7 @@ import pytest
 
 from tests.pipeline.lifecycle_world import NAME, NETWORK, World
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(14400)]
 
 IMAGES = int(os.environ.get("SLIPWAY_SOAK_IMAGES", "20000"))
 PART_IMAGES = 250

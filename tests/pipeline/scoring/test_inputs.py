@@ -3,6 +3,8 @@
 import http.server
 import os
 import threading
+from contextlib import contextmanager
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -173,10 +175,17 @@ def test_a_csv_and_parquet_in_s3_are_inputs_too(s3_server, tmp_path, scratch):
 
 
 class Refuses(http.server.BaseHTTPRequestHandler):
+    """An S3 server that refuses what it does not have in `objects`."""
+
+    objects: ClassVar = {}
+    code = b"ExpiredToken"
+
     def do_GET(self):
-        body = b"<Error><Code>ExpiredToken</Code><Message>The token has expired</Message></Error>"
-        self.send_response(403)
+        found = self.objects.get(self.path)
+        self.send_response(403 if found is None else 200)
+        body = b"<Error><Code>" + self.code + b"</Code><Message>No more</Message></Error>" if found is None else found
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"tag"')
         self.end_headers()
         self.wfile.write(body)
 
@@ -184,13 +193,48 @@ class Refuses(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def refusing(monkeypatch, code, objects=()):
+    kind = type("Refusing", (Refuses,), {"code": code, "objects": dict(objects)})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+        yield
+        server.shutdown()
+
+
 @pytest.mark.parametrize("tag", ["", "a" * 32])
 def test_a_login_that_s3_does_not_take_any_more_ends_the_run_and_is_no_fault_of_an_image(
     s3_server, monkeypatch, scratch, tag
 ):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
-        with pytest.raises(UnavailableError, match=r"ExpiredToken.*finished parts are kept"):
-            read(Item("1", "s3://pets/1.png", tag, 1), scratch=scratch)
-        server.shutdown()
+    with (
+        refusing(monkeypatch, b"ExpiredToken"),
+        pytest.raises(UnavailableError, match=r"ExpiredToken.*finished parts are kept"),
+    ):
+        read(Item("1", "s3://pets/1.png", tag, 1), scratch=scratch)
+
+
+def test_an_object_that_may_not_be_read_is_that_images_fault_and_many_in_a_row_end_the_run(
+    s3_server, monkeypatch, scratch
+):
+    items = [Item(str(number), f"s3://pets/{number}.png") for number in range(30)]
+    every_tenth = {f"/pets/{number}.png": b"png" for number in range(0, 30, 10)}
+    with refusing(monkeypatch, b"AccessDenied", every_tenth):
+        contents = read(*items, scratch=scratch)
+    assert [number for number, content in enumerate(contents) if content == b"png"] == [0, 10, 20]
+    assert "refused (AccessDenied" in str(contents[1])
+    with (
+        refusing(monkeypatch, b"AccessDenied"),
+        pytest.raises(UnavailableError, match=r"AccessDenied.*20 images before it.*finished parts are kept"),
+    ):
+        read(*items, scratch=scratch)
+
+
+def test_rows_may_name_large_objects_and_no_bucket_at_all(s3_server, tmp_path, scratch):
+    bucket = s3_server.bucket_for(tmp_path).removeprefix("s3://").partition("/")[0]
+    large = bytes(17 * 2**20)
+    s3_server.client.put_object(Bucket=bucket, Key="large.png", Body=large)
+    places = (f"s3://{bucket}/large.png", f"s3://{bucket}", "s3://", "s3://-/1.png", "s3://there-is-none/1.png")
+    contents = read(*(Item("1", place) for place in places), scratch=scratch)
+    assert contents[0] == large
+    assert all(isinstance(content, NotReadError) for content in contents[1:])
