@@ -172,8 +172,12 @@ class Application:
                 note(self._world.registry, self._name, number, "retired", reason, self._world.clock())
 
     def _still_wanted(self) -> None:
-        """MovedOnError once the registry wants something else; while it is away, what it said last counts."""
+        """MovedOnError once the registry wants something else; while it is away, what it said last counts.
+
+        ConflictError once somebody else does the passes.
+        """
         try:
+            self._world.check()
             model = self._world.registry.model(self._name)
         except UnavailableError:
             return

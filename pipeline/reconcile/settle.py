@@ -24,7 +24,12 @@ def pass_alone(
 ) -> Report:
     """One pass under the lease "reconcile"; ConflictError if somebody else holds it for longer than `wait_s`."""
     with renewed_lease(world.ledger, KEY, world.config.reconcile.lease_s, wait_s) as held:
-        return reconcile_once(replace(world, check=held.check), names, dry_run=dry_run)
+
+        def check() -> None:
+            world.check()
+            held.check()
+
+        return reconcile_once(replace(world, check=check), names, dry_run=dry_run)
 
 
 def settle(world: World, name: str, version: int, alias: str) -> Report:

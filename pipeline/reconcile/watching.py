@@ -30,7 +30,7 @@ class WatchOptions:
     """What wakes the loop, and what serves: the configuration's servers, or one of the two others.
 
     scoring: for MLflow's scoring server. cluster: for a Kubernetes cluster.
-    alive: a file that is touched at each turn, for a probe that asks whether the loop still turns.
+    alive: a file that is touched at each turn and while a pass waits, for a probe that asks whether it still does.
     """
 
     webhooks: WebhookAddress | None = None
@@ -57,9 +57,7 @@ def watch_registry(config: Config, options: WatchOptions, stop: threading.Event)
     turn = RegistryTurn(config, options, bell, tracking_uri)
     # A pass may be stopped anywhere: the next one finishes it.
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(turn):
-        watch(
-            turn, config.reconcile.interval_s, wake, stop, _say, options.alive.touch if options.alive else lambda: None
-        )
+        watch(turn, config.reconcile.interval_s, wake, stop, _say, turn.alive)
     _say("stopped")
 
 
@@ -71,6 +69,7 @@ class RegistryTurn:
         self._scoring, self._cluster = options.scoring, options.cluster
         self._bell = bell
         self._tracking_uri = tracking_uri
+        self.alive = options.alive.touch if options.alive else lambda: None
         self._ledger: Ledger | None = None
         self._world: World | None = None
         self._server: ScoringServer | None = None
@@ -89,7 +88,7 @@ class RegistryTurn:
             self._serving(world) as served_by,
             listening,
         ):
-            self._world = replace(served_by, say=_say)
+            self._world = replace(served_by, say=_say, check=self.alive)
             yield held.check
 
     def one_pass(self) -> Outcome:

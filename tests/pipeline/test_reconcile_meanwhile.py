@@ -206,3 +206,34 @@ def test_a_rollback_leaves_the_rest_to_a_pass_that_is_under_way(world, monkeypat
     assert "somebody else's pass is under way, and does the rest" in done.out
     assert world.once().exit_code == 0
     world.assert_live(1)
+
+
+class Waits:
+    """What serves, but for the moment in which a version is waited for: then `look` is called."""
+
+    def __init__(self, inner, look):
+        self._inner, self._look = inner, look
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def await_loaded(self, version, waiting):
+        self._look(waiting)
+        self._inner.await_loaded(version, waiting)
+
+
+def test_whoever_waits_for_a_version_to_load_is_asked_each_time_whether_it_still_does_the_passes(world):
+    asked = []
+
+    def look(waiting):
+        before = len(asked)
+        waiting.still_wanted()
+        waiting.still_wanted()
+        assert len(asked) == before + 2
+
+    world.champion(3)
+    with world.scene() as scene:
+        watching = replace(scene, serving=Waits(scene.serving, look), check=lambda: asked.append(None))
+        assert pass_alone(watching, (NAME,)).exit_code == 0
+    assert asked
+    world.assert_live(3)
