@@ -41,7 +41,7 @@ def test_answers_of_every_kind_are_logged_by_what_their_headers_say(kept):
     kept.world.split(canary=100, key_header="x-user")
     _, headers, _ = kept.world.ask(1.0, 2.0, x_user="ada")
     _, by_label, _ = kept.world.ask(3.0, where="/labels/stable")
-    code, metadata = kept.world.call(0.0, metadata=(("x-user", "ada"),))
+    _, metadata = kept.world.call(0.0, metadata=(("x-user", "ada"),))
     rows = kept.rows(4)
     assert [row["request_id"] for row in rows] == [
         headers["x-slipway-request-id"],
