@@ -10,7 +10,18 @@ from typing import Any
 
 import click
 
-from pipeline.commands import deciding, keys, looking, pruning, reconciling, rolling, scoring, serving, tokens
+from pipeline.commands import (
+    deciding,
+    keys,
+    looking,
+    pruning,
+    reconciling,
+    retraining,
+    rolling,
+    scoring,
+    serving,
+    tokens,
+)
 from slipway.errors import SlipwayError
 
 
@@ -56,6 +67,7 @@ for command in (
     reconciling.reconcile,
     serving.serve,
     rolling.rollout,
+    retraining.retrain,
     serving.rollback,
     serving.predict,
     scoring.score,
