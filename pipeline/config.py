@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pipeline.data import DataConfig
 from pipeline.optimize.config import OptimizeConfig
 from pipeline.reconcile.config import ReconcileConfig
+from pipeline.retrain.config import RetrainConfig
 from pipeline.rollout.policy import RolloutPolicy
 from pipeline.signing.config import SigningConfig
 from pipeline.train import TrainConfig
@@ -45,6 +46,7 @@ class Config:
     signing: SigningConfig = field(default_factory=SigningConfig)
     reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
     kubernetes: ClusterSettings = field(default_factory=ClusterSettings)
 
     def __post_init__(self) -> None:

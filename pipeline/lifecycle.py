@@ -20,6 +20,7 @@ from registry.gate import GateReport
 from slipway.errors import InputError
 
 if TYPE_CHECKING:
+    from pipeline.budget import Budget
     from pipeline.data import Dataset
     from pipeline.optimize.table import Comparison
     from pipeline.promotion import Promotion
@@ -59,8 +60,12 @@ def main(config: Config, resume: str | None = None) -> Outcome:
     return Outcome(trained, evaluation, version, verdict, verification)
 
 
-def train(config: Config, resume: str | None = None) -> "TrainedModel":
-    """Train the configured network, or go on with the run `resume` under the configuration it began with."""
+def train(config: Config, resume: str | None = None, budget: "Budget | None" = None) -> "TrainedModel":
+    """Train the configured network, or go on with the run `resume` under the configuration it began with.
+
+    A frozen backbone's features are computed once and kept in the workdir, unless images are moved.
+    """
+    from pipeline.features import OnFeatures, learns_from_features
     from pipeline.train import train as train_network
 
     check_tracking()
@@ -70,7 +75,10 @@ def train(config: Config, resume: str | None = None) -> "TrainedModel":
     dataset = data(config)
     with step("train", config.experiment, resume=resume) as run:
         log_inputs(config, dataset, run)
-        return train_network(config.train, dataset, run, report)
+        learning = None
+        if learns_from_features(config.train):
+            learning = OnFeatures(config.train, dataset, Path(config.workdir) / "features", report, budget)
+        return train_network(config.train, dataset, run, report, learning, budget)
 
 
 def data(config: Config) -> "Dataset":
@@ -192,11 +200,15 @@ def _signed(registry: Registry, version: ModelVersion, signer: "Signer | None") 
 
 
 def gate(config: Config, version: ModelVersion) -> GateReport:
-    """Compare a version with the policy and the champion; re-evaluates a champion whose numbers are of other images."""
+    """Compare a version with the policy and the champion; re-evaluates a champion whose numbers are of other images.
+
+    A version that was retrained with a regression set is compared on that, too.
+    """
     from pipeline.promotion import judge
+    from pipeline.retrain.regression import regression_rules
 
     with step("gate", config.experiment) as run:
-        return judge(config, version, run, _evaluate_champion)
+        return judge(config, version, run, _evaluate_champion, regression_rules)
 
 
 def promote(

@@ -24,6 +24,7 @@ class NetworkConfig:
     weights: str = "none"  # none, imagenet, or a file: Keras' ResNet50 weights (.h5) or a network of ours (.keras)
     image_size: int = 224  # pixels a side
     freeze_backbone: bool = False
+    keep_head: bool = False  # take the head's weights, too, from a network of ours (.keras) with the same classes
     batch_norm_momentum: float = 0.99
 
     def __post_init__(self) -> None:
@@ -37,6 +38,11 @@ class NetworkConfig:
             raise InputError(
                 f"train.image_size is {self.image_size}; expected {_SMALLEST_SIDE} or more pixels a side. "
                 "Edit it or pass --image-size."
+            )
+        if self.keep_head and not self.weights.endswith(".keras"):
+            raise InputError(
+                f"train.keep_head is true and train.weights is {self.weights!r}; expected a .keras file, which has a "
+                "head. Pass --weights FILE or --keep-head false."
             )
         if not 0 < self.batch_norm_momentum < 1:
             raise InputError(
@@ -70,7 +76,9 @@ def build_network(config: NetworkConfig, classes: int) -> "keras.Model":
     probabilities = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="output")(hidden)
     network = keras.Model(pixels, probabilities, name=config.network)
     if config.weights.endswith(".keras"):
-        _copy_backbone(Path(config.weights), network)
+        _copy_weights(
+            Path(config.weights), network, ("backbone", "hidden", "output") if config.keep_head else ("backbone",)
+        )
     return network
 
 
@@ -115,15 +123,17 @@ def _two_convolutions(config: NetworkConfig, *, normalised: bool) -> "keras.Mode
 _BACKBONES = {"resnet50": _resnet50, "tiny": _tiny, "plain": _plain}
 
 
-def _copy_backbone(file: Path, network: "keras.Model") -> None:
+def _copy_weights(file: Path, network: "keras.Model", layers: tuple[str, ...]) -> None:
     import keras
 
     try:
         source: Any = keras.models.load_model(file, compile=False)
-        network.get_layer("backbone").set_weights(source.get_layer("backbone").get_weights())
+        for layer in layers:
+            network.get_layer(layer).set_weights(source.get_layer(layer).get_weights())
     except ValueError as error:
+        part = "weights do" if len(layers) > 1 else "backbone does"
         raise InputError(
-            f"train.weights={file}: its backbone does not fit this network ({_first_line(error)}); "
+            f"train.weights={file}: its {part} not fit this network ({_first_line(error)}); "
             "expected a model.keras that was trained with the same --network."
         ) from error
 

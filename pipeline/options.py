@@ -23,11 +23,13 @@ HELP = {
     "data.test_fraction": "Share of the images held out for evaluation.",
     "data.split_seed": "Seed of the split; the same images and seed give the same split.",
     "data.max_pixels": "Largest height times width that an image may have.",
+    "data.excluded": "Images, like --data, that are left out of every split wherever their bytes occur.",
     "train.network": "Backbone: resnet50, or tiny or plain (for tests).",
     "train.head": "Between backbone and Dense(1024): flatten or avg.",
     "train.weights": "Start from: none, imagenet, or a .h5 or .keras file.",
     "train.image_size": "Side of the network's input, in pixels.",
-    "train.freeze_backbone": "Train the head alone.",
+    "train.freeze_backbone": "Train the head alone, on features that are computed once (with --shift, in each epoch).",
+    "train.keep_head": "Take the head, too, from a .keras file of the same classes.",
     "train.batch_norm_momentum": "Momentum of batch normalisation; 0.9 suits short trainings.",
     "train.epochs": "Passes over the training images.",
     "train.batch_size": "Images a step.",
@@ -79,6 +81,11 @@ HELP = {
     "rollout.look_interval_s": "Seconds between two looks of --watch.",
     "rollout.longest_s": "Seconds after which a rollout without a decision is undecided.",
     "rollout.undecided": "What then: hold, or abort.",
+    "retrain.regression_set": "Images, like --data, that never enter training and on which no champion may be worse.",
+    "retrain.start": "Weights to begin with: champion, or scratch.",
+    "retrain.max_age_days": "A champion older than this is a reason to train; 0: age is none.",
+    "retrain.cool_down_hours": "Hours after a refusal without another attempt, unless forced.",
+    "retrain.max_minutes": "Training ends with the last epoch that is over by then; 0: no limit.",
     "kubernetes.server_engine": "What serves in a cluster: embedded, or tensorflow_serving.",
     "kubernetes.server_image": "Image of the model server; none is the engine's own.",
     "kubernetes.sync_image": "Image of the sidecar that mirrors the base path.",
@@ -92,6 +99,7 @@ HELP = {
 _FLAG = {
     "data.source": "data",
     "reconcile.interval_s": "interval",
+    "retrain.start": "from",
     **{f"signing.{key}": f"signing-{key}" for key in ("key", "command", "public_key")},
 }
 
@@ -131,11 +139,17 @@ def config_keys() -> dict[str, ConfigKey]:
     return {item.key: item for item in _keys_of(Config, "")}
 
 
-def option(flag: str, help: str, kind: type = str, **more: Any) -> Callable[[Any], Any]:  # noqa: A002 (click's word)
-    """A click option that takes an empty text as not given."""
+def option(  # help: click's word
+    flag: str,
+    help: str,  # noqa: A002
+    kind: type = str,
+    name: str = "",
+    **more: Any,
+) -> Callable[[Any], Any]:
+    """A click option that takes an empty text as not given. name: of its parameter, where it is not the flag's."""
     if kind is bool:  # `--flag` alone, or `--flag true` as MLproject writes it
         more |= {"is_flag": False, "flag_value": "true"}
-    return click.option(flag, type=Unset(kind), help=help, **more)
+    return click.option(flag, *([name] if name else []), type=Unset(kind), help=help, **more)
 
 
 def is_switch(parameter: click.Parameter) -> bool:
@@ -143,13 +157,17 @@ def is_switch(parameter: click.Parameter) -> bool:
     return isinstance(parameter.type, Unset) and parameter.type.kind is bool
 
 
-def config_options(*sections: str) -> Callable[[Any], Any]:
-    """Options for the keys of `sections` ("data", "train"), or single keys ("name"), and `--config`."""
+def config_options(*sections: str, without: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """Options for the keys of `sections` ("data", "train"), or single keys ("name"), and `--config`.
+
+    without: keys that are set by a file alone, since the command uses the flag for something else.
+    """
     if {"base", "data"} & set(sections):
         sections += ("s3_endpoint",)
     if {"base", "gate"} & set(sections):  # whatever publishes or judges a version asks whether it is signed
         sections += ("gate.require_signature", "signing.trusted_keys")
-    chosen = [item for item in config_keys().values() if any(_in_section(item.key, name) for name in sections)]
+    keys = [item for item in config_keys().values() if item.key not in without]
+    chosen = [item for item in keys if any(_in_section(item.key, name) for name in sections)]
 
     def decorate(command: Any) -> Any:
         for item in reversed(chosen):

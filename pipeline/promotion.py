@@ -10,7 +10,7 @@ from pipeline.publication import publish
 from pipeline.signing.trust import signature_check
 from registry.client import ModelVersion, Registry
 from registry.deployment import ROLLED_BACK
-from registry.gate import GateReport
+from registry.gate import GateReport, RuleResult
 from registry.gate import gate as compare
 from registry.lease import actor
 from registry.ledger import CHALLENGER, CHAMPION, Ledger, LedgerEntry
@@ -80,12 +80,16 @@ class Promotion:
 
 
 Reevaluate = Callable[[ModelVersion, ModelVersion], "Evaluation"]
+Further = Callable[[Config, ModelVersion, ModelVersion | None], tuple[RuleResult, ...]]
 
 
-def judge(config: Config, version: ModelVersion, run: "StepRun", reevaluate: Reevaluate) -> GateReport:
+def judge(
+    config: Config, version: ModelVersion, run: "StepRun", reevaluate: Reevaluate, further: Further
+) -> GateReport:
     """The gate's report on `version`, logged to `run` and to the version's own run, and tagged on the version.
 
     `reevaluate(champion, version)` is asked where the champion was not evaluated on the version's held-out images.
+    `further(config, version, champion)` gives rules beside the gate's own.
     """
     from pipeline.tracking import StepRun, log_record
 
@@ -94,7 +98,7 @@ def judge(config: Config, version: ModelVersion, run: "StepRun", reevaluate: Ree
     if config.gate.require_signature:
         challenger = replace(challenger, signature=signature_check(config, version))
     number = champion_to_beat(registry, open_ledger(registry), version.name, version.version)
-    champion = None
+    champion = beaten = None
     if number is not None:
         beaten = registry.version(version.name, number)
         champion = candidate(registry, beaten)
@@ -105,6 +109,7 @@ def judge(config: Config, version: ModelVersion, run: "StepRun", reevaluate: Ree
                 reevaluate(beaten, version)
                 champion = candidate(registry, beaten, new.split_digest)
     report = compare(challenger, champion, config.gate)
+    report = replace(report, rules=(*report.rules, *further(config, version, beaten)))
     for place in {run.run_id, version.run_id} - {""}:
         log_record(StepRun(place), f"gate/{version.name}-{version.version}.json", report.as_dict())
     registry.set_tags(version.name, version.version, {GATE: "passed" if report.passed else "refused"})

@@ -42,14 +42,19 @@ def log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
     if CONFIG_ARTIFACT in run.artifacts(""):
         check_same_data(dataset, run)
         return
-    config = replace(config, signing=SigningConfig())  # a command may have in it what is nobody else's
     # `mlflow run` has logged its own parameters already, `name` and `base` among them: as given, which may be empty.
-    run.params({key if "." in key else f"slipway.{key}": value for key, value in flat(config).items()})
+    unsigned = replace(config, signing=SigningConfig())
+    run.params({key if "." in key else f"slipway.{key}": value for key, value in flat(unsigned).items()})
     run.tags({"slipway.git_commit": git_commit(), "slipway.dataset_digest": dataset.digest})
     run.dataset(mlflow_dataset(dataset), "training")
     run.text(BILL_ARTIFACT, bill_of_materials().decode())
     run.text(LABELS_ARTIFACT, json.dumps(dataset.labels, ensure_ascii=False))
-    # Last: a run that has it can be resumed. Later steps may run in another folder.
+    log_config(config, dataset, run)
+
+
+def log_config(config: Config, dataset: "Dataset", run: StepRun) -> None:
+    """Record the configuration, last: a run that has it can be resumed. Later steps may run in another folder."""
+    config = replace(config, signing=SigningConfig())  # a command may have in it what is nobody else's
     run.text(CONFIG_ARTIFACT, config_to_json(with_overrides(config, _absolute_paths(config, dataset))))
 
 
@@ -57,7 +62,10 @@ def _absolute_paths(config: Config, dataset: "Dataset") -> dict[str, str]:
     found = {} if config.data.source == DataConfig.source else {"data.source": dataset.place}
     if Path(config.train.weights).is_file():
         found["train.weights"] = str(Path(config.train.weights).absolute())
-    return found
+    apart = {"data.excluded": config.data.excluded, "retrain.regression_set": config.retrain.regression_set}
+    return found | {
+        key: str(Path(path).expanduser().absolute()) for key, path in apart.items() if Path(path).exists() and path
+    }
 
 
 def logged_bill(run: StepRun) -> bytes:
@@ -66,9 +74,14 @@ def logged_bill(run: StepRun) -> bytes:
     return run.read_text(BILL_ARTIFACT).encode() if logged else bill_of_materials()
 
 
+def learned_labels(run: StepRun) -> tuple[str, ...]:
+    """The classes that a training learned, in the order of its outputs."""
+    return tuple(json.loads(run.read_text(LABELS_ARTIFACT)))
+
+
 def check_labels(dataset: "Dataset", run: StepRun) -> None:
     """InputError unless the run learned the classes of these images."""
-    learned = tuple(json.loads(run.read_text(LABELS_ARTIFACT)))
+    learned = learned_labels(run)
     if learned != dataset.labels:
         raise InputError(
             f"run {run.run_id} learned the classes {', '.join(learned)}; the images of {dataset.source} are of "

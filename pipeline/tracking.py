@@ -106,8 +106,13 @@ class StepRun:
         if path in self.artifacts(parent):
             get_artifact_repository(self._run().info.artifact_uri).delete_artifacts(path)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether MLflow takes it for running, which it does as well if its process was killed."""
+        return bool(self._run().info.status == "RUNNING")
+
     def end(self, status: str) -> None:
-        """End a run that `kept_run` began: FINISHED, FAILED or KILLED."""
+        """End a run that `kept_run` began, or whose process is gone: FINISHED, FAILED or KILLED."""
         with mlflow_errors(self._place):
             self._client.set_terminated(self.run_id, status)
 
@@ -137,10 +142,27 @@ def kept_run(name: str, experiment: str, tag: tuple[str, str]) -> StepRun:
     return StepRun(run.info.run_id)
 
 
+def found_runs(experiment: str, tags: Mapping[str, str]) -> list[StepRun]:
+    """The runs of an experiment that have all these tags, the newest first; none where there is no such experiment."""
+    import mlflow
+
+    check_tracking()
+    client = mlflow.MlflowClient()
+    condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    with mlflow_errors(f"experiment {experiment}"):
+        present = client.get_experiment_by_name(experiment)
+        chosen = os.environ.get("MLFLOW_EXPERIMENT_ID") or (present and present.experiment_id)
+        found = client.search_runs([chosen], condition, order_by=["start_time DESC"]) if chosen else []
+    return [StepRun(run.info.run_id) for run in found]
+
+
 @contextlib.contextmanager
-def step(name: str, experiment: str, *, resume: str | None = None) -> Iterator[StepRun]:
+def step(
+    name: str, experiment: str, *, resume: str | None = None, tags: Mapping[str, str] | None = None
+) -> Iterator[StepRun]:
     """A run for a step: below the active one if there is one, in the run that `mlflow run` opened if it did.
 
+    tags: what the run has from its first moment on.
     A stop by the user ends it as KILLED, and `Interrupted` names what to call next.
     """
     import mlflow
@@ -151,7 +173,11 @@ def step(name: str, experiment: str, *, resume: str | None = None) -> Iterator[S
         resume = resume or _project_run()
         nested = mlflow.active_run() is not None
         active = mlflow.start_run(
-            run_id=resume, run_name=None if resume else name, nested=nested, log_system_metrics=True
+            run_id=resume,
+            run_name=None if resume else name,
+            nested=nested,
+            log_system_metrics=True,
+            tags=dict(tags or {}),
         )
         run = StepRun(active.info.run_id)
         run.tags({"slipway.step": name})
@@ -189,6 +215,11 @@ def _enter_experiment(experiment: str, resume: str | None) -> None:
         mlflow.set_experiment(experiment)
 
 
+def leave_project_run() -> None:
+    """Have this process take no run that `mlflow run` made for it: it goes on with another one."""
+    _project_run()
+
+
 def _project_run() -> str | None:
     """The run that `mlflow run` made for this process; the first step takes it, later ones go below it."""
     return os.environ.pop("MLFLOW_RUN_ID", None)
@@ -198,6 +229,8 @@ def _way_on(name: str, run: StepRun) -> str:
     if name == "train":
         way_on = f"Go on with: slipway train --resume {run.run_id}"
         return f"stopped; run {run.run_id} is KILLED and keeps its last finished epoch. {way_on}"
+    if name == "retrain":
+        return f"stopped; run {run.run_id} is KILLED. Go on with the same command: the next retrain finishes it."
     return f"stopped in {name}; run {run.run_id} is KILLED. Start it again: finished steps are kept."
 
 

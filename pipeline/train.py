@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.budget import Budget
 from pipeline.model import NetworkConfig, build_network
 from pipeline.progress import epoch_line, step_callback
 from slipway.errors import InputError, NotFoundError
@@ -92,35 +93,48 @@ class Learning(Protocol):
         """Change the network by one epoch, counted from 0; its loss and accuracy, of training and validation."""
 
 
-class _Alone:
+class Alone:
     """By Keras' `fit`, in this process."""
 
-    def __init__(self, config: TrainConfig, dataset: "Dataset") -> None:
-        self._config, self._dataset = config, dataset
+    def __init__(self, config: TrainConfig, dataset: "Dataset", budget: Budget | None = None) -> None:
+        self._config, self._dataset, self._budget = config, dataset, budget
 
-    def begin(self, network: "keras.Model", first_epoch: int) -> None:  # noqa: ARG002 - the epochs say which they are
-        self._network = network
+    def begin(self, network: "keras.Model", first_epoch: int) -> None:
+        self._network, self._first_epoch = network, first_epoch
 
     def epoch(self, epoch: int) -> dict[str, float]:
-        return _fit_epoch(self._network, self._config, self._dataset, epoch)
+        learn, check = epoch_of_images(self._config, self._dataset, epoch)
+        budget = self._budget if epoch == self._first_epoch == 0 else None
+        return fit_epoch(self._network, (learn, check), self._config, epoch, len(self._dataset.train), budget)
 
 
 def train(
-    config: TrainConfig, dataset: "Dataset", run: "StepRun", report: Progress, learning: Learning | None = None
+    config: TrainConfig,
+    dataset: "Dataset",
+    run: "StepRun",
+    report: Progress,
+    learning: Learning | None = None,
+    budget: Budget | None = None,
 ) -> TrainedModel:
     """Train on `dataset`, logging each epoch to `run`; goes on from the run's last checkpoint if it has one.
 
     Same configuration, data and machine: same weights. The trained network is the run's artifact `network/model.keras`.
+    With a budget it may have had fewer epochs than configured; OutOfTime if not one was over in time.
     """
-    learning = learning or _Alone(config, dataset)
+    learning = learning or Alone(config, dataset, budget)
     with computing(config), tempfile.TemporaryDirectory(prefix="slipway-train-") as scratch:
         network, first_epoch = _restored(run, Path(scratch)) or (fresh_network(config, dataset), 0)
         run.params({"parameters": network.count_params()})
         metrics: dict[str, float] = run.latest_metrics() if first_epoch else {}
+        learned = first_epoch
+        took_s = 0.0
         # A run stopped between an epoch's metrics and its checkpoint trains that epoch again, to the same result.
         measured = set(run.metric_history("loss")[0])
         learning.begin(network, first_epoch)
         for epoch in range(first_epoch, config.epochs):
+            if budget and learned and not budget.has_time_for(took_s):
+                report(f"the budget ends the training after epoch {learned} of {config.epochs}")
+                break
             started = time.monotonic()
             metrics = learning.epoch(epoch)
             with _uninterrupted():
@@ -130,11 +144,12 @@ def train(
                 if epoch + 1 < config.epochs:
                     _checkpoint(network, run, epoch + 1, Path(scratch))
                 report(epoch_line(epoch + 1, config.epochs, metrics, took_s))  # once it is kept
+                learned = epoch + 1
         _log_network(network, config, len(dataset.labels), run, Path(scratch))
     run.figure("learning_curves.png", _learning_curves(run))
     run.remove(_CHECKPOINTS)  # last: who is stopped before has something to go on from
     shown = {key: metrics[key] for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
-    return TrainedModel(run.run_id, network.count_params(), config.epochs, shown)
+    return TrainedModel(run.run_id, network.count_params(), learned, shown)
 
 
 @contextlib.contextmanager
@@ -184,7 +199,8 @@ def fresh_network(config: TrainConfig, dataset: "Dataset") -> "keras.Model":
     return network
 
 
-def _fit_epoch(network: "keras.Model", config: TrainConfig, dataset: "Dataset", epoch: int) -> dict[str, float]:
+def epoch_of_images(config: TrainConfig, dataset: "Dataset", epoch: int) -> tuple[Any, Any]:
+    """The batches that an epoch learns from, and those that it is watched on."""
     from pipeline.augment import shifted
     from pipeline.data import batches
 
@@ -194,7 +210,24 @@ def _fit_epoch(network: "keras.Model", config: TrainConfig, dataset: "Dataset", 
     learn = batches(dataset.train, classes, size, config.batch_size, shuffle_seed, max_pixels=dataset.max_pixels)
     if pixels := config.shift_pixels:
         learn = shifted(learn, pixels, shuffle_seed)
-    check = batches(dataset.validation, classes, size, config.batch_size, None, max_pixels=dataset.max_pixels)
+    return learn, batches(dataset.validation, classes, size, config.batch_size, None, max_pixels=dataset.max_pixels)
+
+
+def fit_epoch(
+    network: "keras.Model",
+    learn_and_check: tuple[Any, Any],
+    config: TrainConfig,
+    epoch: int,
+    images: int,
+    budget: Budget | None = None,
+) -> dict[str, float]:
+    """Learn one epoch of so many training images by Keras' `fit`; loss and accuracy of training and validation."""
+    import keras
+
+    learn, check = learn_and_check
+    callbacks = [step_callback(epoch + 1, config.epochs, -(-images // config.batch_size))]
+    if budget is not None:
+        callbacks.append(keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: budget.check_first_epoch()))
     history = network.fit(
         learn,
         validation_data=check,
@@ -202,7 +235,7 @@ def _fit_epoch(network: "keras.Model", config: TrainConfig, dataset: "Dataset", 
         epochs=epoch + 1,
         verbose=0,
         shuffle=False,
-        callbacks=[step_callback(epoch + 1, config.epochs, -(-len(dataset.train) // config.batch_size))],
+        callbacks=callbacks,
     ).history
     return {key: float(values[-1]) for key, values in history.items()}
 
@@ -257,7 +290,7 @@ def _log_network(network: "keras.Model", config: TrainConfig, classes: int, run:
     if config.precision != "float32":
         keras.mixed_precision.set_global_policy("float32")
         trained = network.get_weights()
-        network = build_network(dataclasses.replace(config, weights="none"), classes)
+        network = build_network(dataclasses.replace(config, weights="none", keep_head=False), classes)
         network.set_weights(trained)
     file = scratch / Path(NETWORK_ARTIFACT).name
     network.save(file, include_optimizer=False)

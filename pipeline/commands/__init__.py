@@ -63,6 +63,21 @@ def config_of_run(run_id: str, file: str | None, values: dict[str, Any]) -> Conf
     return reaching_s3(with_overrides(began, overrides(values)))
 
 
+def config_of_champion(model: str | None, file: str | None, values: dict[str, Any]) -> Config:
+    """What a retraining begins from: the configuration that the champion was trained under, unless a file is named."""
+    from pipeline.retrain.records import champion_of
+    from pipeline.run_inputs import CONFIG_ARTIFACT
+    from pipeline.tracking import open_run
+    from registry.client import Registry
+
+    config = config_of_model(model, file, values)
+    champion = None if file else champion_of(Registry(), config.name)
+    if champion is None or not champion.run_id or CONFIG_ARTIFACT not in open_run(champion.run_id).artifacts(""):
+        return config
+    named = {**values, "name": config.name}
+    return config_of_run(champion.run_id, None, named)
+
+
 def with_policy_of_run(config: Config, version: "ModelVersion", file: str | None, values: dict[str, Any]) -> Config:
     """The gate judges a version by the policy that its run was started with, unless a file is named."""
     from pipeline.run_inputs import CONFIG_ARTIFACT, resumed_config

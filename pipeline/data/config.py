@@ -16,6 +16,7 @@ class DataConfig:
     skip_bad_images: go on without the images that cannot be used, instead of stopping.
     validation_fraction, test_fraction: of each class's images, each above 0, together below 1.
     split_seed: another seed, another split.
+    excluded: a source like `source`, or none: whatever has the content of one of its images is left out of every split.
     max_pixels: largest height times width of an image.
     """
 
@@ -25,6 +26,7 @@ class DataConfig:
     test_fraction: float = 0.1
     split_seed: int = 0
     max_pixels: int = MAX_PIXELS
+    excluded: str = ""
 
     def __post_init__(self) -> None:
         if not self.source.strip():

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.data.apart import excluded_digests
 from pipeline.data.checks import Content, check_classes, check_identical, check_labels
 from pipeline.data.config import DataConfig
 from pipeline.data.inspection import Inspection, inspect
@@ -36,6 +37,8 @@ class Dataset:
     rotated: images that carry an EXIF rotation, which the decoder ignores.
     skipped: the bad images that were left out.
     max_pixels: the limit under which the images were validated.
+    excluded: images that were left out because they are among those that are kept for a later comparison.
+    source_digest: the digest as it would be with them.
     """
 
     source: str
@@ -48,10 +51,12 @@ class Dataset:
     rotated: int
     skipped: tuple[Problem, ...]
     max_pixels: int
+    excluded: int = 0
+    source_digest: str = ""
 
     def split_digest(self, split: str) -> str:
         """Hex SHA-256 over the images of `split` ("train", "validation" or "test"): path, content and label."""
-        return _digest(getattr(self, split), self.labels)
+        return digest_of(getattr(self, split), self.labels)
 
     def summary(self) -> str:
         """One line for a person: images, classes, splits, and what is to be known about them."""
@@ -64,6 +69,8 @@ class Dataset:
             parts.append(f"EXIF rotations ignored: {self.rotated:,}")
         if self.skipped:
             parts.append(f"bad images skipped: {len(self.skipped):,}")
+        if self.excluded:
+            parts.append(f"left out because they are excluded: {self.excluded:,}")
         return "; ".join(parts)
 
 
@@ -74,12 +81,19 @@ def load_dataset(config: DataConfig, workdir: Path) -> Dataset:
     """
     listing = list_source(config.source, workdir)
     inspections = inspect(listing.candidates, config.max_pixels)
-    bad = _bad_images(listing, inspections)
-    contents = [
+    bad = bad_images(listing, inspections)
+    usable = [
         (candidate, inspection.sha256)
         for candidate, inspection in zip(listing.candidates, inspections, strict=True)
         if not (inspection.fault and config.skip_bad_images)
     ]
+    kept_apart = excluded_digests(config.excluded, workdir)
+    contents = [content for content in usable if content[1] not in kept_apart]
+    if usable and not contents:
+        raise InputError(
+            f"{config.source}: every one of its {len(usable):,} images is excluded by {config.excluded}; expected "
+            "others to train on. Name other images by --data or --excluded."
+        )
     problems = [
         *(problem for problem in listing.problems if not problem.skippable),
         *check_labels(listing.labels),
@@ -98,14 +112,17 @@ def load_dataset(config: DataConfig, workdir: Path) -> Dataset:
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
-        digest=_digest((record for records in splits.values() for record in records), labels),
+        digest=digest_of((record for records in splits.values() for record in records), labels),
         rotated=sum(inspection.rotated for inspection in inspections),
         skipped=tuple(bad),
         max_pixels=config.max_pixels,
+        excluded=len(usable) - len(contents),
+        source_digest=_digest_of_contents(usable, labels),
     )
 
 
-def _bad_images(listing: Listing, inspections: Sequence[Inspection]) -> list[Problem]:
+def bad_images(listing: Listing, inspections: Sequence[Inspection]) -> list[Problem]:
+    """What cannot be used of a source, each with its place."""
     listed = [problem for problem in listing.problems if problem.skippable]
     return listed + [
         Problem(shown(candidate.path), inspection.fault, skippable=True)
@@ -129,6 +146,12 @@ def _split(contents: Sequence[Content], labels: Sequence[str], config: DataConfi
     return {split: tuple(records) for split, records in splits.items()}
 
 
-def _digest(records: Iterable[Record], labels: Sequence[str]) -> str:
+def _digest_of_contents(contents: Sequence[Content], labels: Sequence[str]) -> str:
+    class_ids = {label: class_id for class_id, label in enumerate(labels)}
+    return digest_of((Record(each.path, each.file, class_ids[each.label], sha) for each, sha in contents), labels)
+
+
+def digest_of(records: Iterable[Record], labels: Sequence[str]) -> str:
+    """Hex SHA-256 over the path, content and label of every record, in whatever order."""
     lines = sorted(json.dumps([record.path, record.sha256, labels[record.class_id]]) for record in records)
     return sha256_bytes("\n".join(lines).encode())

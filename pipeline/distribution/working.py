@@ -110,7 +110,7 @@ def _beside(config: Config, dataset: "Dataset", together: Together, tell: Tell) 
 
     with computing(config.train):
         # The chief's weights come to all: a file that only it has is not looked for here.
-        network = fresh_network(dataclasses.replace(config.train, weights="none"), dataset)
+        network = fresh_network(dataclasses.replace(config.train, weights="none", keep_head=False), dataset)
         together.begin(network, 0)
         for epoch in range(together.first_epoch, config.train.epochs):
             started = time.monotonic()

@@ -1,0 +1,138 @@
+"""A frozen backbone gives an image the same features in every epoch: computed once, kept on disk, learned from."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.budget import Budget
+from pipeline.train import TrainConfig, fit_epoch, seed_of_epoch
+from slipway.files import sha256_bytes
+
+if TYPE_CHECKING:
+    import keras
+
+    from pipeline.data import Dataset, Record
+
+FORMAT = "slipway.features/1"  # another one whenever decoding, resizing or preprocessing changes
+_KEPT = 3  # sets of features that stay on disk, the newest
+_BATCH = 32
+
+
+def learns_from_features(config: TrainConfig) -> bool:
+    """Whether every epoch sees the same features: the backbone is frozen, and images are not moved."""
+    return config.freeze_backbone and not config.shift_pixels
+
+
+class OnFeatures:
+    """Learns the head by Keras' `fit` on the frozen backbone's features, batch by batch as it would on the images.
+
+    folder: where features are kept; they are of one split of a dataset, the backbone's weights, the size of the
+        network's input and the precision, and found again by these.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: "Dataset",
+        folder: Path,
+        report: Callable[[str], None],
+        budget: Budget | None = None,
+    ) -> None:
+        self._config, self._dataset, self._folder = config, dataset, folder
+        self._report, self._budget = report, budget
+
+    def begin(self, network: "keras.Model", first_epoch: int) -> None:
+        import keras
+
+        self._first_epoch = first_epoch
+        hidden = network.get_layer("hidden")
+        backbone = keras.Model(network.input, hidden.input)
+        self._head = keras.Model(hidden.input, network.output)
+        # The network's own optimizer, over the same variables: a checkpoint of the network has its state.
+        self._head.compile(network.optimizer, "categorical_crossentropy", metrics=["accuracy"])
+        digest = backbone_digest(network)
+        self._learn = self._features(backbone, digest, "train", first_epoch)
+        self._check = self._features(backbone, digest, "validation", first_epoch)
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        batch, images = self._config.batch_size, len(self._dataset.train)
+        order = np.random.default_rng(seed_of_epoch(self._config, epoch)).permutation(images)
+        learn = self._batches(self._learn, self._dataset.train, order, batch)
+        check = self._batches(self._check, self._dataset.validation, np.arange(len(self._dataset.validation)), batch)
+        budget = self._budget if epoch == self._first_epoch == 0 else None
+        return fit_epoch(self._head, (learn, check), self._config, epoch, images, budget)
+
+    def _batches(self, features: np.ndarray, records: "Sequence[Record]", order: np.ndarray, batch: int) -> Any:
+        """Features and one-hot classes of the records in that order, as `tf.data` gives images."""
+        import tensorflow as tf
+
+        classes = len(self._dataset.labels)
+        one_hot = np.eye(classes, dtype=np.float32)[[record.class_id for record in records]]
+
+        def rows() -> Any:
+            for start in range(0, len(order), batch):
+                places = order[start : start + batch]
+                yield np.asarray(features[places]), one_hot[places]
+
+        shapes = ((None, *features.shape[1:]), (None, classes))
+        signature = tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes)
+        steps = tf.data.experimental.assert_cardinality(-(-len(order) // batch))
+        return tf.data.Dataset.from_generator(rows, output_signature=signature).apply(steps).prefetch(2)
+
+    def _features(self, backbone: "keras.Model", digest: str, split: str, epoch: int) -> np.ndarray:
+        key = [FORMAT, self._dataset.split_digest(split), digest, self._config.image_size, self._config.precision]
+        key += [self._config.network, self._config.head]
+        file = self._folder / f"{sha256_bytes(json.dumps(key).encode())[:32]}.npy"
+        records = getattr(self._dataset, split)
+        if not file.is_file():
+            self._compute(backbone, split, file, first=epoch == 0)
+            self._report(f"features of {len(records):,} {split} images computed")
+            _forget_old(self._folder)
+        else:
+            file.touch()
+            self._report(f"features of {len(records):,} {split} images are there already")
+        found: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+        return found
+
+    def _compute(self, backbone: "keras.Model", split: str, file: Path, *, first: bool) -> None:
+        """Write the features float32 [images, ...] of a split, in its order: whole, or not at all."""
+        from pipeline.data import batches
+
+        records = getattr(self._dataset, split)
+        size = (self._config.image_size, self._config.image_size)
+        images = batches(records, len(self._dataset.labels), size, _BATCH, None, max_pixels=self._dataset.max_pixels)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=".features-"))
+        try:
+            shape = (len(records), *backbone.output_shape[1:])
+            rows = np.lib.format.open_memmap(aside / file.name, "w+", np.float32, shape)
+            start = 0
+            for pixels, _ in images:
+                if self._budget is not None and first:
+                    self._budget.check_first_epoch()
+                found = np.asarray(backbone.predict_on_batch(pixels), np.float32)
+                rows[start : start + len(found)] = found
+                start += len(found)
+            rows.flush()
+            (aside / file.name).replace(file)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def backbone_digest(network: "keras.Model") -> str:
+    """Hex SHA-256 over the shapes and bytes of the backbone's weights, in their order."""
+    weights = network.get_layer("backbone").get_weights()
+    parts = [f"{each.dtype} {each.shape} {sha256_bytes(np.ascontiguousarray(each).tobytes())}" for each in weights]
+    return sha256_bytes("\n".join(parts).encode())
+
+
+def _forget_old(folder: Path) -> None:
+    """Keep the newest sets alone, of training and validation; who still reads an older one keeps it open."""
+    files = sorted(folder.glob("*.npy"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    for file in files[2 * _KEPT :]:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Whether to train again, and a retraining that never makes worse what is live."""

@@ -1,0 +1,78 @@
+"""Whether to train at all: a pure function of what is known about champion, images, drift and the last refusal."""
+
+from dataclasses import dataclass
+
+from pipeline.retrain.config import RetrainConfig
+
+HOUR_S, DAY_S = 3600.0, 86_400.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a decision is made from. Times are seconds since the epoch.
+
+    datasets: the digest of the images as they are, with and without those of the regression set.
+    champion_dataset: the digest of those that the champion was trained on. drift: found, none, unknown, or "" where
+        nobody has looked. refused_s, refused_dataset: of the last retraining that was refused.
+    """
+
+    now_s: float
+    datasets: tuple[str, ...]
+    champion: int | None = None
+    champion_dataset: str = ""
+    champion_since_s: float = 0.0
+    drift: str = ""
+    drift_time: str = ""
+    refused_s: float | None = None
+    refused_dataset: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to train, and in words why, or why not."""
+
+    train: bool
+    why: str
+
+
+def decide(facts: Facts, config: RetrainConfig, *, force: bool = False) -> Decision:
+    """Train where there is a reason and no refusal is too fresh; `force` needs neither."""
+    reasons = _reasons(facts, config)
+    if force:
+        return Decision(train=True, why="; ".join(["forced", *reasons]))
+    if not reasons:
+        return Decision(train=False, why=_nothing(facts, config))
+    if facts.refused_s is not None:
+        rest_h = config.cool_down_hours - (facts.now_s - facts.refused_s) / HOUR_S
+        if rest_h > 0:
+            wait = (
+                f"the last candidate was refused, and the cool-down lasts {rest_h:.1f} hours more (--force passes it)"
+            )
+            return Decision(train=False, why=f"{wait}; there would be a reason: {'; '.join(reasons)}")
+    return Decision(train=True, why="; ".join(reasons))
+
+
+def _reasons(facts: Facts, config: RetrainConfig) -> list[str]:
+    if facts.champion is None:
+        return ["there is no champion"]
+    reasons = []
+    if facts.champion_dataset not in facts.datasets and facts.refused_dataset not in facts.datasets:
+        reasons.append(f"new data: dataset {facts.datasets[0][:12]}, the champion's is {facts.champion_dataset[:12]}")
+    if facts.drift == "found":
+        reasons.append("drift was found" + (f" at {facts.drift_time}" if facts.drift_time else ""))
+    age_days = (facts.now_s - facts.champion_since_s) / DAY_S
+    if 0 < config.max_age_days < age_days:
+        reasons.append(f"the champion is {age_days:.1f} days old, more than {config.max_age_days:g}")
+    return reasons
+
+
+def _nothing(facts: Facts, config: RetrainConfig) -> str:
+    """What was looked at, and gave no reason."""
+    if facts.champion_dataset in facts.datasets:
+        data = f"dataset {facts.champion_dataset[:12]} is the one that champion version {facts.champion} was trained on"
+    else:
+        data = f"dataset {facts.refused_dataset[:12]} is the one whose candidate was refused"
+    drift = {"none": "no drift", "": "nobody has looked for drift"}.get(facts.drift, f"drift is {facts.drift}")
+    age = f"age {(facts.now_s - facts.champion_since_s) / DAY_S:.1f} days"
+    limit = f" of {config.max_age_days:g}" if config.max_age_days else ", which is no reason"
+    return f"nothing to learn: {data}; {drift}; {age}{limit}"
