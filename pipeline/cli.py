@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands import deciding, keys, looking, pruning, reconciling, rolling, scoring, serving, tokens
+from pipeline.commands import deciding, drifting, keys, looking, pruning, reconciling, rolling, scoring, serving, tokens
 from slipway.errors import SlipwayError
 
 
@@ -56,6 +56,7 @@ for command in (
     reconciling.reconcile,
     serving.serve,
     rolling.rollout,
+    drifting.drift,
     serving.rollback,
     serving.predict,
     scoring.score,

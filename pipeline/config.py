@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.data import DataConfig
+from pipeline.drift.config import DriftConfig
 from pipeline.optimize.config import OptimizeConfig
 from pipeline.reconcile.config import ReconcileConfig
 from pipeline.rollout.policy import RolloutPolicy
@@ -44,6 +45,7 @@ class Config:
     signing: SigningConfig = field(default_factory=SigningConfig)
     reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
+    drift: DriftConfig = field(default_factory=DriftConfig)
     kubernetes: ClusterSettings = field(default_factory=ClusterSettings)
 
     def __post_init__(self) -> None:
