@@ -4,13 +4,14 @@ import sys
 import threading
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from serving.model_server.errors import invalid_argument
 from serving.model_server.tally import Tally
 
 Truth = tuple[str | int, ...]
+OnLabelled = Callable[[str, str, tuple[int, ...]], None]
 _MOST = 100_000
 _MOST_IMAGES = 200_000  # of all answers together: one may be to hundreds
 _FEW = 5  # names of classes in an error
@@ -26,9 +27,10 @@ class Feedback(NamedTuple):
 class _Answer:
     """`tally` counts the answering version's labels; `shadow` that of one that ran a copy. Classes are packed."""
 
-    __slots__ = ("classes", "counted", "shadow", "shadow_classes", "tally", "truth")
+    __slots__ = ("classes", "counted", "model", "shadow", "shadow_classes", "tally", "truth")
 
-    def __init__(self, tally: Tally, classes: bytes, *, counted: bool) -> None:
+    def __init__(self, tally: Tally, classes: bytes, *, counted: bool, model: str) -> None:
+        self.model = model
         self.tally = tally
         self.classes = classes
         self.counted = counted
@@ -43,9 +45,18 @@ class _Answer:
 
 
 class Answered:
-    """Remembers the last `most` answers, or fewer: of `most_images` images. Any thread may call every method."""
+    """Remembers the last `most` answers, or fewer: of `most_images` images. Any thread may call every method.
 
-    def __init__(self, most: int = _MOST, most_images: int = _MOST_IMAGES) -> None:
+    on_labelled: told the model, the request id and the true classes of each answer that labels came for.
+    """
+
+    def __init__(
+        self,
+        most: int = _MOST,
+        most_images: int = _MOST_IMAGES,
+        on_labelled: OnLabelled = lambda _model, _request_id, _classes: None,
+    ) -> None:
+        self._on_labelled = on_labelled
         self._most = most
         self._most_images = most_images
         self._images = 0
@@ -53,9 +64,11 @@ class Answered:
         self._answers: dict[str, _Answer] = {}
         self._order: deque[str] = deque()
 
-    def remember(self, request_id: str, tally: Tally, classes: tuple[int, ...], *, counted: bool) -> None:
+    def remember(
+        self, request_id: str, tally: Tally, classes: tuple[int, ...], *, counted: bool, model: str = ""
+    ) -> None:
         """The version with that tally answered; `counted`: whether labels that come count as observations of it."""
-        answer = _Answer(tally, _packed(classes), counted=counted)
+        answer = _Answer(tally, _packed(classes), counted=counted, model=model)
         with self._lock:
             self._answers[request_id] = answer
             self._order.append(request_id)
@@ -88,6 +101,7 @@ class Answered:
                 # One name for all that have it: those of a body are new.
                 answer.truth = tuple(sys.intern(label) if isinstance(label, str) else label for label in item.truth)
                 _count(answer, 1)
+            self._on_labelled(answer.model, item.request_id, _true_classes(answer, item))
         return len(known), [item.request_id for item, answer in found if answer is None]
 
 
@@ -117,6 +131,11 @@ def _unpacked(classes: bytes) -> memoryview:
 
 def _class_id(tally: Tally, label: str | int) -> int | None:
     return label if isinstance(label, int) else tally.identity.classes.get(label)
+
+
+def _true_classes(answer: _Answer, item: Feedback) -> tuple[int, ...]:
+    """The labels' ids; `_check` has found that each has one."""
+    return tuple(class_id for label in item.truth if (class_id := _class_id(answer.tally, label)) is not None)
 
 
 def _check(item: Feedback, answer: _Answer) -> None:

@@ -61,10 +61,11 @@ class GrpcCaller:
 
 def position(model: str, traffic: Traffic, caller: Caller | None) -> float:
     """Where a request stands in the split, 0 to below 100: by its key if it has one, else at random."""
-    key = "" if caller is None else _key(traffic, caller)
+    key = "" if caller is None else client_of(traffic, caller)
     return position_of(model, key) if key else random.random() * 100
 
 
-def _key(traffic: Traffic, caller: Caller) -> str:
+def client_of(traffic: Traffic, caller: Caller) -> str:
+    """What the split knows a client by; "" if nothing."""
     found = caller.header(traffic.key_header) if traffic.key_header else ""
     return found or (caller.address() if traffic.key_address else "")

@@ -6,9 +6,10 @@ from pathlib import Path
 from serving.model_server.flags import Flags
 from serving.model_server.grpc_arguments import parse_channel_arguments
 from serving.model_server.runtimes import AUTO, RUNTIMES, runtime_of
+from serving.prediction_log.rules import KEPT_INPUTS
 from slipway.errors import InputError
 
-_AT_LEAST_ONE = ("rest_api_timeout_in_ms", "max_body_mb", "drain_timeout_seconds")
+_AT_LEAST_ONE = ("rest_api_timeout_in_ms", "max_body_mb", "prediction_log_max_mb", "drain_timeout_seconds")
 _NOT_NEGATIVE = (
     "file_system_poll_wait_seconds",
     "model_config_file_poll_wait_seconds",
@@ -50,6 +51,7 @@ def check_flags(flags: Flags, given: Collection[str]) -> None:
     _check_batching(flags)
     _check_tensorflow(flags)
     _check_files(flags, given)
+    _check_log(flags, given)
 
 
 def _check_files(flags: Flags, given: Collection[str]) -> None:
@@ -65,6 +67,19 @@ def _check_files(flags: Flags, given: Collection[str]) -> None:
         path = getattr(flags, name)
         if path and not Path(path).is_file():
             raise InputError(f"--{name}={path}: no such file. Give the path of one.")
+
+
+def _check_log(flags: Flags, given: Collection[str]) -> None:
+    if not flags.prediction_log and (others := {name for name in given if name.startswith("prediction_log_")}):
+        raise InputError(f"--{min(others)} is set without --prediction_log. Add --prediction_log=FOLDER.")
+    for name in ("prediction_log_sample", "prediction_log_embed_sample"):
+        if not 0 <= getattr(flags, name) <= 1:
+            raise InputError(f"--{name}={getattr(flags, name):g}: expected a share from 0 to 1.")
+    if flags.prediction_log_days <= 0:
+        raise InputError(f"--prediction_log_days={flags.prediction_log_days:g}: expected more than 0.")
+    if flags.prediction_log_inputs not in KEPT_INPUTS:
+        expected = ", ".join(KEPT_INPUTS)
+        raise InputError(f"--prediction_log_inputs={flags.prediction_log_inputs}: expected one of {expected}.")
 
 
 def _check_runtime(flags: Flags, given: Collection[str]) -> None:

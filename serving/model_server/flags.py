@@ -92,6 +92,19 @@ class Flags:
         "Slipway's: directory of public keys, and revoked.txt; a version that none of them has signed is not served. "
         "Without it no signature is asked for.",
     )
+    prediction_log: str = _flag("", "Slipway's: folder that gets a record of each answer, as parquet; empty is none.")
+    prediction_log_sample: float = _flag(1.0, "Slipway's: the share of requests that are logged, 0 to 1.")
+    prediction_log_embed_sample: float = _flag(
+        0.05, "Slipway's: the share of logged requests whose images' embeddings are worked out when there is time."
+    )
+    prediction_log_max_mb: int = _flag(1024, "Slipway's: largest size of that folder, in MiB; the oldest files go.")
+    prediction_log_days: float = _flag(30.0, "Slipway's: days after which a record goes.")
+    prediction_log_inputs: str = _flag(
+        "none", "Slipway's: what is logged of the images themselves: none, digest (a hash) or pixels (a file)."
+    )
+    prediction_log_key_file: str = _flag(
+        "", "Slipway's: key of the hash that stands for a client; empty is a random one, made in the folder."
+    )
     drain_timeout_seconds: int = _flag(30, "Slipway's: how long SIGTERM waits for requests in flight.")
 
     @property

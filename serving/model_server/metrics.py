@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from serving.prediction_log.rules import LogCounts
 from serving.wire.status_pb2 import Code
 
 # TensorFlow Serving's buckets, in microseconds: Buckets::Exponential(10, 1.8, 33).
@@ -82,6 +83,7 @@ class Metrics:
         self._requests: dict[RequestLabels, Histogram] = {}
         self._runs: dict[RunLabels, Histogram] = {}
         self._loads: dict[LoadLabels, Histogram] = {}
+        self.log_counts: Callable[[], LogCounts] | None = None  # of the prediction log, if there is one
 
     def refused(self) -> None:
         """A prediction was refused because there were too many."""

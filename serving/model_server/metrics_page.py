@@ -16,6 +16,7 @@ from serving.model_server.metrics import Histogram, Labels, Metrics, Snapshot
 from serving.model_server.models import Models
 from serving.model_server.observer import observations
 from serving.model_server.version import State
+from serving.prediction_log.rules import LogCounts
 from serving.traffic import CANARY
 from serving.wire.status_pb2 import Code
 
@@ -59,6 +60,8 @@ class _Collected(Collector):
         yield from _slipway(now)
         yield from self._versions()
         yield from _observed(self._models)
+        if self._metrics.log_counts is not None:
+            yield from _prediction_log(self._metrics.log_counts())
 
     def _versions(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
@@ -77,6 +80,17 @@ class _Collected(Collector):
                 faults.add_metric((model.name, str(version.number)), len(version.faults))
         yield family
         yield faults
+
+
+def _prediction_log(counts: LogCounts) -> Iterator[Metric]:
+    name = "slipway_prediction_log"
+    yield CounterMetricFamily(f"{name}_records", "Rows written to the prediction log.", value=counts.records)
+    yield CounterMetricFamily(f"{name}_dropped", "Requests that it had no room for.", value=counts.dropped)
+    yield GaugeMetricFamily(f"{name}_bytes", "Size of its folder.", value=counts.bytes)
+    oldest = GaugeMetricFamily(f"{name}_oldest_timestamp_seconds", "Time of its oldest row in a rotated file.")
+    if counts.oldest_s is not None:
+        oldest.add_metric((), counts.oldest_s)
+    yield oldest
 
 
 def _observed(models: Models) -> Iterator[Metric]:

@@ -1,6 +1,7 @@
 """What is observed of a request when it leaves the version that answered it."""
 
 import random
+from collections.abc import Callable
 from secrets import token_hex
 
 from serving.model_config import STABLE
@@ -18,12 +19,19 @@ from serving.wire.status_pb2 import Code
 _SERVER = token_hex(8)
 
 
-class Observer:
-    """Counts, remembers and copies. Every method may be called from any thread."""
+Log = Callable[[Lease, Request, tuple[int, ...]], None]
 
-    def __init__(self, answered: Answered, shadows: Shadows) -> None:
+
+class Observer:
+    """Counts, remembers, copies and logs. Every method may be called from any thread.
+
+    log: told of each request that was answered by classes.
+    """
+
+    def __init__(self, answered: Answered, shadows: Shadows, log: Log | None = None) -> None:
         self._answered = answered
         self._shadows = shadows
+        self._log = log
 
     def left(self, lease: Lease, request: Request, error: BaseException | None) -> None:
         """A request leaves a version; called by the thread that ran it, before the answer is sent.
@@ -38,7 +46,10 @@ class Observer:
         outputs = request.runs[-1].found if request.runs else {}
         classes = first_classes(outputs)
         if classes:
-            self._answered.remember(request.id, lease.tally, classes, counted=lease.assigned is not None)
+            counted = lease.assigned is not None
+            self._answered.remember(request.id, lease.tally, classes, counted=counted, model=lease.model)
+            if self._log is not None:
+                self._log(lease, request, classes)
         if lease.assigned is not None:
             lease.tally.answered(request.run_s, confidence_of(outputs))
             if lease.assigned.shadow and random.random() * 100 < lease.assigned.shadow:
@@ -51,14 +62,14 @@ def observations(model: ServedModel) -> Observations:
         _SERVER,
         model.name,
         tuple(
-            version.tally.snapshot(version.number, _label(model, version.number))
+            version.tally.snapshot(version.number, borne_label(model, version.number))
             for version in model.versions()
             if version.state == State.AVAILABLE
         ),
     )
 
 
-def _label(model: ServedModel, number: int) -> str:
+def borne_label(model: ServedModel, number: int) -> str:
     """The label that a version bears: `stable` or `canary` if it bears several."""
     borne = [label for label, labelled in sorted(model.labels.items()) if labelled == number]
     return next((label for label in (STABLE, CANARY) if label in borne), borne[0] if borne else "")

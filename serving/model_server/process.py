@@ -21,6 +21,7 @@ from serving.model_server.door_files import read_door_files
 from serving.model_server.flags import Flags
 from serving.model_server.load_rules import LoadRules
 from serving.model_server.loading import checked_loader
+from serving.model_server.logged import Logged, open_log
 from serving.model_server.memory import bound_arenas, keep_for_good
 from serving.model_server.metrics import Metrics
 from serving.model_server.models import Models
@@ -49,12 +50,17 @@ def serve(flags: Flags) -> None:
     _set_tensorflow_threads(flags)
     admission = Admission(flags.overload_wait_ms / 1000, metrics.refused)
     traffic = TrafficFile(Path(flags.traffic_config_file) if flags.traffic_config_file else None)
-    answered = Answered()
-    observer = Observer(answered, Shadows(answered, lambda: admission.in_flight))
+    log = open_log(flags, lambda: models, lambda: admission.in_flight)
+    answered = Answered() if log is None else Answered(on_labelled=log.labelled)
+    logged = None if log is None else Logged(log, flags.prediction_log_sample, lambda: models).left
+    observer = Observer(answered, Shadows(answered, lambda: admission.in_flight), logged)
     rules = _load_rules(flags, metrics, Pace(lambda: admission.in_flight))
     models = Models(rules, flags.default_label, traffic.of, observer.left)
     # Whoever connects from now on is answered, if only when all is there.
     rest_socket = listen(flags.host, flags.rest_api_port) if flags.rest_api_port else None
+    if log is not None:
+        metrics.log_counts = log.counts
+        log.start()
     _poller(flags, models, traffic).start()
     files.follow()
     # Imported beside the first load, which is what a start waits for.
@@ -64,6 +70,8 @@ def serve(flags: Flags) -> None:
     ports = Ports(flags, files, models, metrics, admission, answered)
     _LOG.info("listening on %s", addresses(flags))
     ports.run(rest_socket)
+    if log is not None:
+        log.close()
     _LOG.info("stopped")
 
 

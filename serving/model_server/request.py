@@ -73,7 +73,7 @@ class Request:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        took_s = time.perf_counter() - self._started
+        took_s = self.took_s
         _CURRENT.reset(self._token)
         if error is not None:
             self.code = _code(error)
@@ -88,6 +88,11 @@ class Request:
             served = self.served or NOBODY
             self._id = new_request_id(served.version, served.digest)
         return self._id
+
+    @property
+    def took_s(self) -> float:
+        """Since it arrived."""
+        return time.perf_counter() - self._started
 
     def pairs(self) -> Pairs:
         """What its answer, or its error, says of who gave it."""
