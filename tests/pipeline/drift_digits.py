@@ -6,7 +6,8 @@ clean images, each window is an exact draw of what the reference was drawn of. W
 makes them more alike than traffic would be.
 """
 
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy as np
@@ -81,7 +82,9 @@ class Digits:
         order = np.random.default_rng(seed).permutation(len(truth))
         self._images, self._truth = images[order], truth[order]
         self._network = MLPClassifier((64,), max_iter=60, random_state=seed)
-        self._network.fit(_inputs(self._images[:LEARNED]), self._truth[:LEARNED])
+        with warnings.catch_warnings():  # it need not converge
+            warnings.simplefilter("ignore")
+            self._network.fit(_inputs(self._images[:LEARNED]), self._truth[:LEARNED])
         self._images, self._truth = self._images[LEARNED:], self._truth[LEARNED:]
         self.clean = self.seen(self._images)
 
@@ -108,11 +111,21 @@ class Digits:
             low, high = (middle, high) if accuracy > self.clean.accuracy - COST else (low, middle)
         return self.seen(corrupt(self._images, high).astype(np.float32)), high
 
+    def mixed(self, traffic, share, random):
+        """What is seen where that share of the images, drawn at random, is `traffic`, and the rest is clean."""
+        chosen = random.random(len(self._truth)) < share
+
+        def of(name):
+            theirs, clean = getattr(traffic, name), getattr(self.clean, name)
+            return np.where(chosen.reshape(-1, *[1] * (clean.ndim - 1)), theirs, clean)
+
+        return Seen(**{item.name: of(item.name) for item in fields(Seen)})
+
     def check(self, traffic, config, random, *, labelled=False):
         """One check's findings, on windows of what is `Seen`."""
         order = random.permutation(len(self._truth))
         pool = order[REFERENCE:]
-        reference = replace(self.clean.sample(order[:REFERENCE], labelled=True))
+        reference = self.clean.sample(order[:REFERENCE], labelled=True)
         windows = [
             traffic.sample(random.choice(pool, config.window, replace=False), labelled=labelled)
             for _ in range(config.windows)
