@@ -42,11 +42,15 @@ def _scores(learned: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_], judg
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     components = min(_COMPONENTS, learned.shape[1], len(learned) - 1)
     network = make_pipeline(
         PCA(components, random_state=0), StandardScaler(), LogisticRegression(C=_REGULARISATION, max_iter=200)
     )
-    with warnings.catch_warnings():  # a classifier that has not converged is a valid test, if a weaker one
-        warnings.simplefilter("ignore")
+    with (
+        threadpool_limits(1),  # matrices this small take longer by several threads
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # a classifier that has not converged is a valid test, if a weaker one
         return network.fit(learned, truth).decision_function(judged)
