@@ -10,7 +10,19 @@ from typing import Any
 
 import click
 
-from pipeline.commands import deciding, drifting, keys, looking, pruning, reconciling, rolling, scoring, serving, tokens
+from pipeline.commands import (
+    deciding,
+    drifting,
+    keys,
+    looking,
+    predictions,
+    pruning,
+    reconciling,
+    rolling,
+    scoring,
+    serving,
+    tokens,
+)
 from slipway.errors import SlipwayError
 
 
@@ -66,6 +78,7 @@ for command in (
     looking.verify,
     keys.keys,
     tokens.tokens,
+    predictions.predictions,
     pruning.prune,
 ):
     main.add_command(command)

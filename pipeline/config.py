@@ -37,6 +37,7 @@ class Config:
     experiment: str = "slipway"
     base: str = "serving_base"  # the model base path that versions are published to
     s3_endpoint: str = ""  # an S3 server's address, where it is not Amazon's
+    prediction_log: str = ""  # folder that model servers log their answers to; none
     workdir: str = ".slipway"  # what can be made again: the digits as files, downloads
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -15,6 +15,7 @@ HELP = {
     "experiment": "MLflow experiment that new runs go to.",
     "base": "Model base path that versions are published to.",
     "s3_endpoint": "S3 server's address, for base paths and data in S3 elsewhere than at Amazon.",
+    "prediction_log": "Folder that the embedded server logs its answers to, and that is read again.",
     "workdir": "Folder for what can be made again, such as the digits as files.",
     "data.source": "Images: digits, a folder with a subfolder per class, or a CSV file path,label[,split]; or s3://...",
     "data.skip_bad_images": "Go on without images that cannot be read.",

@@ -57,7 +57,7 @@ def serve(config: Config, target: str, listen: Listen, runtime: str | None = Non
     from serving.targets.process import run
 
     doors = listen.doors.flags(target, listen.host)
-    extra_args = (*_runtime_flag(runtime, target), *_keys_flag(config, target), *doors)
+    extra_args = (*_runtime_flag(runtime, target), *_keys_flag(config, target), *_log_flag(config, target), *doors)
     if reconcile:
         _check_watchable(target)
     registry = Registry()
@@ -103,6 +103,17 @@ def _keys_flag(config: Config, target: str) -> tuple[str, ...]:
         check_runs_signed_bytes_only(config)
     keys = required_keys(config)
     return (f"--trusted_keys={keys}",) if keys and target == "embedded" else ()
+
+
+def _log_flag(config: Config, target: str) -> tuple[str, ...]:
+    if not config.prediction_log:
+        return ()
+    if target != "embedded":
+        raise InputError(
+            f"prediction_log {config.prediction_log}: target {target} writes none. Use --target embedded, or leave "
+            "prediction_log out."
+        )
+    return (f"--prediction_log={Path(config.prediction_log).absolute()}",)
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter an option
 @option("--insecure", "Listen for other machines although nothing asks who they are.", bool)
 @option("--ui", "Start the MLflow UI beside it, on port 5000.", bool)
 @option("--reconcile", "Follow what is promoted in MLflow: `slipway reconcile --watch` beside it.", bool)
-@config_options("name", "base", "workdir", "reconcile")
+@config_options("name", "base", "prediction_log", "workdir", "reconcile")
 def serve(
     target: str | None,
     host: str | None,

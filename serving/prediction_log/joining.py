@@ -1,5 +1,6 @@
 """Rows of one table beside those of another of the same request and image."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from serving.prediction_log.schema import KEYS
@@ -18,6 +19,6 @@ def with_columns(table: Any, others: Any, names: tuple[str, ...]) -> Any:
     return table
 
 
-def _keys(table: Any) -> zip[tuple[str, int]]:
+def _keys(table: Any) -> Iterable[tuple[str, int]]:
     request_ids, rows = (table[name].to_pylist() for name in KEYS)
     return zip(request_ids, rows, strict=True)

@@ -14,6 +14,7 @@ from serving.model_server.metrics import Metrics
 from serving.model_server.metrics_page import metrics_page
 from serving.model_server.models import Models
 from serving.model_server.unsupported_flags import UNSUPPORTED
+from serving.prediction_log.rules import LogCounts
 from tests.docs.tables import DOCS, is_our_own, shown
 from tests.serving.model_server.fakes import FakeLoads
 from tests.serving.model_server.processes import free_ports
@@ -78,7 +79,9 @@ def test_each_rpc_is_served_if_the_page_says_so_and_else_unimplemented(channel, 
 def test_each_metric_has_a_row():
     from prometheus_client import CollectorRegistry
 
-    page = metrics_page(Metrics(), Models(LoadRules(FakeLoads())), CollectorRegistry())().decode()
+    metrics = Metrics()
+    metrics.log_counts = lambda: LogCounts(0, 0, 0, 1.0)
+    page = metrics_page(metrics, Models(LoadRules(FakeLoads())), CollectorRegistry())().decode()
     on_page = set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
     in_table = set(re.findall(r"^\| `([^`]+)`", shown(PAGE, "Metrics"), re.MULTILINE))
     assert {name for name in on_page if not name.startswith("process_")} == in_table - {"process_*"}

@@ -17,6 +17,7 @@ from serving.model_server.errors import invalid_argument
 from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import make_grpc_server
 from serving.model_server.load_rules import LoadRules
+from serving.model_server.logged import Logged
 from serving.model_server.models import Models
 from serving.model_server.observer import Observer
 from serving.model_server.polling import Poller
@@ -83,12 +84,14 @@ def load(path):
 class World:
     """`put` versions, `label` them, `split` the traffic, `ask`."""
 
-    def __init__(self, folder, *, cores_busy=lambda: 0, most=100_000):
+    def __init__(self, folder, *, cores_busy=lambda: 0, most=100_000, log=None, sample=1.0):
         self.base = folder / "m"
         self.file = folder / "traffic.json"
-        self.answered = Answered(most)
+        self.log = log
+        self.answered = Answered(most) if log is None else Answered(most, on_labelled=log.labelled)
         self.traffic = TrafficFile(self.file)
-        observer = Observer(self.answered, Shadows(self.answered, cores_busy))
+        logged = None if log is None else Logged(log, sample, lambda: self.models).left
+        observer = Observer(self.answered, Shadows(self.answered, cores_busy), logged)
         self.models = Models(LoadRules(load), "stable", self.traffic.of, observer.left)
         self.admission = Admission(0)
 
@@ -200,9 +203,9 @@ class RestClient:
 
 
 @contextmanager
-def two_versions(folder, *, cores_busy=lambda: 0, most=100_000, **canary):
+def two_versions(folder, *, cores_busy=lambda: 0, most=100_000, log=None, sample=1.0, **canary):
     """Version 1 is stable, version 2 the canary, which answers the next class unless it is told to do otherwise."""
-    world = World(folder, cores_busy=cores_busy, most=most)
+    world = World(folder, cores_busy=cores_busy, most=most, log=log, sample=sample)
     world.digests = {1: world.put(1), 2: world.put(2, **({"shift": 1} | canary))}
     world.label(stable=1, canary=2)
     with world.serving():

@@ -1,0 +1,153 @@
+"""What the prediction log costs: two servers that differ by it alone, in pairs of measurements.
+
+`python -m benchmarks.prediction_log` prints a table, writes docs/benchmarks/prediction_log.md, and exits with 1 if the
+median ratio of throughputs is below the limit. The network is kept in `--workdir`.
+"""
+
+import argparse
+import shutil
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.figures import median_and_span
+from benchmarks.machine import load, machine
+from benchmarks.serving import material
+from benchmarks.serving.environments import own_environment
+from benchmarks.serving.figures import Figures
+from benchmarks.serving.load import ROOT, Load, run_load
+from benchmarks.serving.network import NAME
+from benchmarks.serving.running import Running, running
+from benchmarks.serving.servers import GRPC_KIND, JPEG_KIND, Server, slipway
+from serving.prediction_log.reading import read_records
+
+PAGE = ROOT / "docs" / "benchmarks" / "prediction_log.md"
+LEAST = 0.98  # of the throughput without the log
+CLIENTS = 8
+_LOG = "prediction-log"
+_KINDS = (JPEG_KIND, GRPC_KIND)
+_PAGE = """\
+# What the prediction log costs
+
+`python -m benchmarks.prediction_log --rounds {rounds} --seconds {seconds:g} --variant {variant}`, {date}, on {machine};
+load averages before it {load}.
+
+Two of our model servers with ResNet50 at 224 x 224, one with `--prediction_log`, all else as it is by default. In each
+round both are measured for {seconds:g} s with {clients} clients, one after the other, in turns which is first; the ratio is
+of the two throughputs of a round.
+
+| asked by | with the log, requests/s | span | without it | span | ratio, median | span | met |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+Met: a median ratio of {least} at least. The log had {records} records in the end, {examined} of them with an image that
+was looked at; {answers} answers were good, the {others} to the first requests of each server among the records alone.
+"""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Good answers a second, of both servers."""
+
+    logged: Figures
+    plain: Figures
+
+    @property
+    def ratio(self) -> float:
+        """With the log by without it."""
+        return self.logged.throughput / self.plain.throughput
+
+
+def measure(arguments: argparse.Namespace, work: Path) -> dict[str, list[Round]]:
+    """All rounds of each way to ask; both servers live from the first to the last."""
+    plain = slipway(arguments.variant)
+    flags = (f"--prediction_log={work / _LOG}",)
+    logged = replace(plain, network=f"{plain.network} logged", command=(*plain.command, *flags))
+    results: dict[str, list[Round]] = {kind: [] for kind in _KINDS}
+    with ExitStack() as stack:
+        servers = {server.key: _started(stack, server, work) for server in (logged, plain)}
+        for number in range(arguments.rounds):
+            order = (logged.key, plain.key) if number % 2 else (plain.key, logged.key)
+            for kind in _KINDS:
+                found = {key: _asked(servers[key], kind, work, arguments.seconds) for key in order}
+                results[kind].append(Round(found[logged.key], found[plain.key]))
+                said = results[kind][-1]
+                print(f"round {number}, {kind}: {said.ratio:.3f}", file=sys.stderr, flush=True)
+    return results
+
+
+def _started(stack: ExitStack, server: Server, work: Path) -> Running:
+    ask = server.asks[0]
+    first = ((material.bodies(work, ask) / "000").read_bytes(), ask.kind)
+    return stack.enter_context(running(server, own_environment(), work, first))
+
+
+def _asked(one: Running, kind: str, work: Path, seconds: float) -> Figures:
+    ask = next(ask for ask in one.server.asks if ask.kind == kind)
+    figures = run_load(Load(one.url(kind), material.bodies(work, ask), CLIENTS, seconds=seconds, warmup_s=0.2))
+    if figures.failures:
+        raise SystemExit(f"{one.server.key}, {kind}: answers that are not good: {figures.failures}.")
+    return figures
+
+
+def met(rounds: Sequence[Round]) -> bool:
+    """Whether the limit holds."""
+    return statistics.median(each.ratio for each in rounds) >= LEAST
+
+
+def page(results: Mapping[str, Sequence[Round]], arguments: argparse.Namespace, load_before: str, log: Path) -> str:
+    """The measurement as a document."""
+    rows = []
+    for kind, rounds in results.items():
+        columns = (
+            [each.logged.throughput for each in rounds],
+            [each.plain.throughput for each in rounds],
+            [each.ratio for each in rounds],
+        )
+        cells = [cell for values in columns for cell in median_and_span(values)]
+        rows.append(f"| {' | '.join([kind, *cells, 'yes' if met(rounds) else 'NO'])} |")
+    records = read_records(log, NAME)
+    answers = sum(each.logged.good for rounds in results.values() for each in rounds)
+    return _PAGE.format(
+        rounds=arguments.rounds,
+        seconds=arguments.seconds,
+        variant=arguments.variant,
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=machine(),
+        load=load_before,
+        clients=CLIENTS,
+        rows="\n".join(rows),
+        least=LEAST,
+        records=f"{len(records):,}",
+        examined=f"{len(records) - records['brightness'].null_count:,}",
+        answers=f"{answers:,}",
+        others=f"{len(records) - answers:,}",
+    )
+
+
+def main() -> None:
+    """Measure, print, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement (default: 5)")
+    parser.add_argument("--variant", default="openvino-int8")
+    parser.add_argument("--workdir", type=Path, default=Path.home() / ".cache" / "slipway-benchmarks")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the table goes")
+    arguments = parser.parse_args()
+    work = arguments.workdir.resolve()
+    material.make_material(work)
+    shutil.rmtree(work / _LOG, ignore_errors=True)
+    load_before = load()
+    results = measure(arguments, work)
+    text = page(results, arguments, load_before, work / _LOG)
+    print(text)
+    arguments.page.write_text(text, encoding="utf-8")
+    sys.exit(0 if all(met(rounds) for rounds in results.values()) else 1)
+
+
+if __name__ == "__main__":
+    main()

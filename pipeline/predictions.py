@@ -1,0 +1,161 @@
+"""The prediction log, as a person asks it: its last rows, what each version answered, and what is to go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config
+from serving.prediction_log.clients import client_digest, client_key
+from serving.prediction_log.deleting import Deleted, delete_client
+from serving.prediction_log.reading import read_records
+from serving.prediction_log.retention import Pruned, now_us, prune
+from serving.prediction_log.rules import DAY_S
+from slipway.errors import InputError, NotFoundError
+
+COLUMNS = ("time", "request_id", "row", "version", "label", "class_id", "confidence", "true_class", "latency_ms")
+SUMMARY = (
+    "version",
+    "label",
+    "records",
+    "first",
+    "last",
+    "confidence",
+    "latency_ms",
+    "labelled",
+    "accuracy",
+    "images",
+    "embeddings",
+)
+LISTED = 20
+WAIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which rows: from `since` until before `until`, of one version or of all."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    version: int | None = None
+
+
+def moment(flag: str, text: str | None) -> datetime | None:
+    """A time as ISO 8601 has it, in UTC unless it names a zone; InputError for another."""
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(
+            f"{flag} {text}: expected a day or a time, such as 2026-11-30 or 2026-11-30T14:00. Pass such a time."
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def log_folder(config: Config) -> Path:
+    """The folder of the log; InputError if none is named, NotFoundError if it is not there."""
+    if not config.prediction_log:
+        raise InputError(
+            "no prediction log is named; expected the folder that the server logs to. Pass --prediction-log FOLDER, or "
+            "set prediction_log in the configuration."
+        )
+    folder = Path(config.prediction_log)
+    if not folder.is_dir():
+        raise NotFoundError(
+            f"{folder}: no such folder; expected a prediction log. Start `slipway serve --prediction-log {folder}`, or "
+            "name the folder of one that runs."
+        )
+    return folder
+
+
+def last_rows(config: Config, window: Window, count: int) -> list[dict[str, Any]]:
+    """The last so many rows, in order of time, without the long columns."""
+    table = _records(config, window).select(COLUMNS)
+    rows: list[dict[str, Any]] = table.slice(max(0, len(table) - count)).to_pylist()
+    for row in rows:
+        row["time"] = row["time"].isoformat(timespec="milliseconds")
+        for name, digits in (("confidence", 4), ("latency_ms", 2)):
+            row[name] = None if row[name] is None else round(row[name], digits)
+    return rows
+
+
+def summary(config: Config, window: Window) -> list[dict[str, Any]]:
+    """A row for each version and label: how many records, from when to when, and their means.
+
+    images: records whose image was looked at; embeddings: those with an embedding. accuracy: of those labelled.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = _records(config, window)
+    table = table.append_column("correct", pc.equal(table["class_id"], table["true_class"]).cast(pa.float64()))
+    found = table.group_by(["version", "label"]).aggregate(
+        [
+            ("request_id", "count"),
+            ("time", "min"),
+            ("time", "max"),
+            ("confidence", "mean"),
+            ("latency_ms", "mean"),
+            ("true_class", "count"),
+            ("correct", "mean"),
+            ("brightness", "count"),
+            ("embedding", "count"),
+        ]
+    )
+    return [_summary_row(row) for row in found.sort_by([("version", "ascending"), ("label", "ascending")]).to_pylist()]
+
+
+def delete(config: Config, client: str, key_file: str | None, wait_s: float) -> Deleted:
+    """Delete the records of the client with that key, up to now."""
+    log = log_folder(config)
+    key = client_key(log, Path(key_file) if key_file else None)
+    return delete_client(log, client_digest(key, client), now_us(), wait_s)
+
+
+def remove_old(config: Config, max_mb: float | None, keep_days: float | None) -> Pruned:
+    """Remove files of rows that are older, or the oldest until the log is smaller."""
+    if max_mb is None and keep_days is None:
+        raise InputError("nothing says what is to go; expected --max-mb, --days or both. Pass one of them.")
+    most_bytes = None if max_mb is None else int(max_mb * 2**20)
+    return prune(log_folder(config), most_bytes, None if keep_days is None else keep_days * DAY_S, now_us())
+
+
+def deleted_text(deleted: Deleted) -> str:
+    """What a deletion did, and what is left to the servers."""
+    text = (
+        f"{deleted.records} records and {deleted.feedback} labels are taken out of {deleted.files} files; who reads "
+        "the log finds none of the client's from before"
+    )
+    if deleted.held:
+        text += (
+            f"\n{deleted.held} journals of running servers may hold some until they rotate, within ten minutes. "
+            "Run this again then."
+        )
+    return text
+
+
+def _records(config: Config, window: Window) -> Any:
+    return read_records(log_folder(config), config.name, since=window.since, until=window.until, version=window.version)
+
+
+def _summary_row(row: dict[str, Any]) -> dict[str, Any]:
+    values: Sequence[Any] = (
+        row["version"],
+        row["label"],
+        row["request_id_count"],
+        row["time_min"].isoformat(timespec="seconds"),
+        row["time_max"].isoformat(timespec="seconds"),
+        _rounded(row["confidence_mean"], 4),
+        _rounded(row["latency_ms_mean"], 2),
+        row["true_class_count"],
+        _rounded(row["correct_mean"], 4),
+        row["brightness_count"],
+        row["embedding_count"],
+    )
+    return dict(zip(SUMMARY, values, strict=True))
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

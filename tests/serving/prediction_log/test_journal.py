@@ -1,0 +1,85 @@
+"""A journal is read up to its last whole batch, wherever its writer was killed."""
+
+import os
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.prediction_log.columns import records_batch
+from serving.prediction_log.journal import Journal, abandoned, read_journal
+from serving.prediction_log.schema import RECORDS, schema
+from tests.serving.prediction_log.answers import answer
+
+
+def batch(*numbers):
+    return records_batch([answer(number, images=1 + number % 3) for number in numbers], str.upper)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A journal's bytes, where each of its batches ends, and the batches."""
+    path = tmp_path_factory.mktemp("journal") / "a"
+    journal = Journal(path, schema(RECORDS))
+    batches, ends = [batch(0), batch(1, 2), batch(*range(3, 40)), batch(40)], [journal.size_bytes]
+    for each in batches:
+        journal.append(each)
+        ends.append(journal.size_bytes)
+    journal.close()
+    return path.read_bytes(), ends, batches
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_cut_at_any_byte_it_has_every_batch_that_ends_before(whole, data, tmp_path_factory):
+    content, ends, batches = whole
+    cut = data.draw(st.one_of(st.integers(0, len(content)), st.sampled_from(ends).map(lambda end: end - 1)))
+    path = tmp_path_factory.mktemp("cut") / "a"
+    path.write_bytes(content[:cut])
+    complete = [each for each, end in zip(batches, ends[1:], strict=True) if end <= cut]
+    assert read_journal(path, schema(RECORDS)).equals(pa.Table.from_batches(complete, schema(RECORDS)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(rest=st.binary(max_size=200))
+def test_half_a_batch_and_then_nonsense_takes_nothing_from_what_is_before(whole, rest, tmp_path_factory):
+    content, ends, batches = whole
+    path = tmp_path_factory.mktemp("cut") / "a"
+    path.write_bytes(content[: ends[2]] + b"\xff\xff\xff\xff\x10" + rest)
+    found = read_journal(path, schema(RECORDS))
+    assert found.equals(pa.Table.from_batches(batches[:2], schema(RECORDS)))
+
+
+def test_a_disk_that_refuses_half_of_a_batch_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "a", schema(RECORDS))
+    journal.append(batch(0))
+    real, calls = os.write, []
+
+    def full(descriptor, data):
+        calls.append(len(data))
+        if len(calls) == 1:
+            return real(descriptor, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            journal.append(batch(1))
+    journal.append(batch(2))
+    expected = pa.Table.from_batches([batch(0), batch(2)], schema(RECORDS))
+    assert read_journal(tmp_path / "a", schema(RECORDS)).equals(expected)
+
+
+def test_a_journal_is_abandoned_only_when_its_writer_is_gone(tmp_path):
+    journal = Journal(tmp_path / "a", schema(RECORDS))
+    with abandoned([tmp_path / "a"]) as is_free:
+        assert not is_free
+    journal.close()
+    with abandoned([tmp_path / "a"]) as is_free:
+        assert is_free
+        with abandoned([tmp_path / "a"]) as is_free_again:
+            assert not is_free_again
+    (tmp_path / "a").unlink()
+    with abandoned([tmp_path / "a"]) as is_free:
+        assert not is_free
