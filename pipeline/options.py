@@ -79,7 +79,6 @@ HELP = {
     "rollout.look_interval_s": "Seconds between two looks of --watch.",
     "rollout.longest_s": "Seconds after which a rollout without a decision is undecided.",
     "rollout.undecided": "What then: hold, or abort.",
-    "drift.log": "Folder of the model server's prediction log.",
     "drift.window": "Records in a window.",
     "drift.windows": "How many windows, the last ones, are looked at.",
     "drift.found_windows": "In how many of them a measure has to be found.",

@@ -16,7 +16,7 @@ from slipway.stopping import stopped_by_signals
 @option("--once", "One check, now.  [default]", bool)
 @option("--watch", "A check each --check-interval-s, until stopped.", bool)
 @option("--exit-code", "Leave with exit code 3 when drift is found.", bool)
-@config_options("name", "experiment", "drift")
+@config_options("name", "experiment", "prediction_log", "drift")
 @JSON
 def drift(
     model: str | None,

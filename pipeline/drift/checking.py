@@ -25,13 +25,13 @@ def check(config: Config, now: datetime | None = None) -> DriftReport:
 
     Where there are too few records, there is no run, and the tag says unknown. now: records after it do not count.
 
-    NotFoundError without a champion; InputError where it has no reference statistics, or there is no log.
+    NotFoundError without a champion, or a log; InputError where it has no reference statistics, or no log is named.
     """
     now = datetime.now(UTC) if now is None else now
     registry = Registry()
     version = registry.require_alias(config.name, CHAMPION)
     reference = reference_of(registry, version)
-    records = last_records(config.drift, config.name, version.version, now)
+    records = last_records(config, version.version, now)
     report = _judged(config, version, now, len(records))
     if report.enough:
         windows = list(_windows(records, config.drift.window, reference))

@@ -1,4 +1,4 @@
-"""What a drift check is told: which records it reads, when windows count as found, and which trifles do not."""
+"""What a drift check is told: how windows are cut, when they count as found, and which trifles do not."""
 
 from dataclasses import dataclass, fields
 
@@ -9,7 +9,6 @@ from slipway.errors import InputError
 class DriftConfig:
     """InputError, naming the key, for a value that makes no sense."""
 
-    log: str = "prediction_log"  # the folder that the model server writes its prediction log to
     window: int = 500  # records in a window
     windows: int = 5  # the last so many windows are looked at
     found_windows: int = 3  # and a measure has to be found in so many of them

@@ -11,7 +11,7 @@ from tests.pipeline.registered_world import RegisteredWorld
 from tests.serving.model_server.servables import seal_servable
 
 NAME, CLASSES, WIDTH = "digits", 3, 4
-SMALL = ("--window", "100", "--least-samples", "50")
+SMALL = ("--prediction-log", "prediction_log", "--window", "100", "--least-samples", "50")
 
 
 class Images:

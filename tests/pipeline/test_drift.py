@@ -154,9 +154,9 @@ def test_reference_statistics_that_were_changed_are_refused(drifting, monkeypatc
 
 def test_a_log_that_is_not_there_is_said(drifting, monkeypatch):
     drifting.champion()
-    done = drift(drifting, monkeypatch, "--log", "elsewhere")
-    assert done.code == 2
-    assert "drift.log is elsewhere, which is no folder" in done.error
+    done = drift(drifting, monkeypatch, "--prediction-log", "elsewhere")
+    assert done.code == 1
+    assert "elsewhere: no such folder; expected a prediction log" in done.error
 
 
 @pytest.mark.parametrize("words", [("--once",), ("--json",), ("--exit-code",)])
