@@ -12,6 +12,7 @@ import click
 
 from pipeline.commands import (
     deciding,
+    drifting,
     keys,
     looking,
     predictions,
@@ -69,6 +70,7 @@ for command in (
     serving.serve,
     rolling.rollout,
     retraining.retrain,
+    drifting.drift,
     serving.rollback,
     serving.predict,
     scoring.score,

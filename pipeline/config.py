@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.data import DataConfig
+from pipeline.drift.config import DriftConfig
 from pipeline.optimize.config import OptimizeConfig
 from pipeline.reconcile.config import ReconcileConfig
 from pipeline.retrain.config import RetrainConfig
@@ -47,6 +48,7 @@ class Config:
     reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
     kubernetes: ClusterSettings = field(default_factory=ClusterSettings)
 
     def __post_init__(self) -> None:

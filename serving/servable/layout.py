@@ -10,6 +10,7 @@ SAVED_MODEL = "saved_model"
 MANIFEST = "manifest.json"
 LABELS = "labels.json"
 GOLDEN = "golden"
+STATISTICS = "reference"  # what the network made of held-out images
 VARIANTS = "variants"
 BILL = "environment.cdx.json"  # what the network was trained with: a bill of materials
 EXTRA = "assets.extra/slipway"

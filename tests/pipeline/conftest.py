@@ -79,3 +79,14 @@ def registered(empty_store, tmp_path):
     folder.mkdir()
     shutil.copy(empty_store, folder / "mlflow.db")
     return RegisteredWorld(folder)
+
+
+@pytest.fixture
+def drifting(empty_store, tmp_path):
+    """An empty world for champions with reference statistics, and the log of what they were asked."""
+    from tests.pipeline.drift_world import DriftWorld
+
+    folder = tmp_path / "drifting"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return DriftWorld(folder)

@@ -1,0 +1,182 @@
+"""`slipway drift`: the champion's traffic, as the prediction log has it, against its held-out images."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+
+from tests.pipeline.drift_world import NAME, SMALL
+from tests.pipeline.lifecycle_world import json_of
+
+WITH_A_RUN = pytest.mark.integration  # seconds for an MLflow run with pictures
+MEASURES = {"class_mix", "confidence", "embedding", "brightness", "sharpness", "size", "accuracy"}
+
+
+def drift(world, patch, *words):
+    return world.call(patch, "drift", NAME, *SMALL, *words)
+
+
+def tags(world):
+    return world.registry.version(NAME, 1).tags
+
+
+@WITH_A_RUN
+def test_traffic_like_the_held_out_images_is_no_drift(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(500, labelled=True)
+    done = drift(drifting, monkeypatch, "--exit-code", "--json")
+    assert done.code == 0, done.err
+    report = json_of(done)
+    assert (report["status"], report["found"], report["enough"]) == ("none", False, True)
+    assert set(report["measures"]) == MEASURES
+    assert {name: each["of"] for name, each in report["measures"].items()} == dict.fromkeys(MEASURES, 5)
+
+
+@WITH_A_RUN
+def test_traffic_of_another_kind_is_drift_with_exit_code_3_where_it_is_asked_for(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(500, shift=1, labelled=True)
+    done = drift(drifting, monkeypatch, "--exit-code")
+    assert done.code == 3, done.err
+    assert done.out.startswith("digits version 1: drift found in 5 windows of 100 records: confidence (5 of 5 windows)")
+
+
+@WITH_A_RUN
+def test_the_champion_is_tagged_with_the_finding_and_what_was_measured(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(500, shift=1)
+    done = drift(drifting, monkeypatch, "--json")
+    assert done.code == 0  # a finding is no failure
+    report = json_of(done)
+    found = tags(drifting)
+    assert (found["slipway.drift"], found["slipway.drift_run"]) == ("found", report["run_id"])
+    assert found["slipway.drift_time"] == report["time"]
+    measures = json.loads(found["slipway.drift_measures"])
+    assert set(measures) == MEASURES - {"accuracy"}  # no labels came
+    assert set(measures["brightness"]) == {"statistic", "p", "found_in", "of"}
+    assert measures["brightness"]["found_in"] == measures["brightness"]["of"] == 5
+
+
+@WITH_A_RUN
+def test_a_check_is_a_run_with_its_numbers_and_pictures(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(500, shift=1)
+    report = json_of(drift(drifting, monkeypatch, "--json"))
+    run = drifting.mlflow.get_run(report["run_id"])
+    assert (run.info.status, run.data.tags["slipway.step"], run.data.tags["slipway.drift"]) == (
+        "FINISHED",
+        "drift",
+        "found",
+    )
+    assert run.data.metrics["drift_found"] == 1
+    assert run.data.metrics["brightness_difference"] == report["measures"]["brightness"]["statistic"]
+    files = {file.path for file in drifting.mlflow.list_artifacts(report["run_id"])}
+    assert files == {"drift.json", "class_mix.png", "distributions.png", "embeddings.png"}
+
+
+@WITH_A_RUN
+def test_drift_of_the_last_three_of_five_windows_is_found_and_of_two_is_not(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(300, ago_s=60)
+    drifting.asked(200, shift=1, ago_s=30)
+    assert json_of(drift(drifting, monkeypatch, "--json"))["status"] == "none"
+    drifting.asked(100, shift=1)
+    assert json_of(drift(drifting, monkeypatch, "--json"))["status"] == "found"
+
+
+def test_with_too_few_records_drift_is_unknown_and_the_missing_ones_are_counted(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(120, shift=1)
+    done = drift(drifting, monkeypatch, "--exit-code")
+    assert (done.code, done.out) == (
+        0,
+        "digits version 1: drift unknown: 120 records of 300, 180 are missing\n",
+    )
+    assert tags(drifting)["slipway.drift"] == "unknown"
+    assert tags(drifting)["slipway.drift_run"] == ""
+
+
+def test_records_of_other_versions_and_old_ones_do_not_count(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(500, shift=1, version=2)
+    drifting.asked(500, shift=1, ago_s=7200)
+    report = json_of(drift(drifting, monkeypatch, "--json", "--max-age-s", "3600"))
+    assert (report["status"], report["records"], report["missing"]) == ("unknown", 0, 300)
+
+
+@WITH_A_RUN
+def test_ten_times_the_traffic_is_no_drift(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(250, every_s=10, ago_s=25)
+    drifting.asked(250, every_s=0.01)
+    assert json_of(drift(drifting, monkeypatch, "--json"))["status"] == "none"
+
+
+@WITH_A_RUN
+def test_what_is_not_in_the_log_is_not_measured_and_never_found(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(500, shift=1, bare=True)
+    measures = json_of(drift(drifting, monkeypatch, "--json"))["measures"]
+    assert {name for name, each in measures.items() if each["of"]} == {"class_mix", "confidence"}
+    assert measures["embedding"]["note"] == "not measured: 0 embeddings in the window, of at least 50"
+    assert not measures["embedding"]["found"]
+
+
+@WITH_A_RUN
+def test_a_loss_of_accuracy_where_labels_came_back_is_found_with_its_interval(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(500, shift=1, labelled=True)
+    accuracy = json_of(drift(drifting, monkeypatch, "--json"))["measures"]["accuracy"]
+    assert accuracy["found"]
+    assert re.fullmatch(r"0\.\d{3} \(0\.\d{3} to 0\.\d{3}, 100 labels\), reference 0\.9\d\d", accuracy["note"])
+
+
+def test_a_champion_without_reference_statistics_names_the_remedy(drifting, monkeypatch):
+    drifting.with_reference = False
+    drifting.champion()
+    drifting.asked(500)
+    done = drift(drifting, monkeypatch)
+    assert done.code == 2
+    assert "Train, register and promote a version with them" in done.error
+
+
+def test_reference_statistics_that_were_changed_are_refused(drifting, monkeypatch):
+    version = drifting.champion()
+    drifting.asked(500)
+    path = drifting.registry.local_directory(version) / "servable" / "reference" / "reference.npz"
+    path.write_bytes(path.read_bytes() + b"\0")
+    done = drift(drifting, monkeypatch)
+    assert done.code == 1
+    assert "reference/reference.npz is not the registered one" in done.error
+
+
+def test_a_log_that_is_not_there_is_said(drifting, monkeypatch):
+    drifting.champion()
+    done = drift(drifting, monkeypatch, "--prediction-log", "elsewhere")
+    assert done.code == 1
+    assert "elsewhere: no such folder; expected a prediction log" in done.error
+
+
+@pytest.mark.parametrize("words", [("--once",), ("--json",), ("--exit-code",)])
+def test_watching_excludes_what_is_of_one_check(drifting, monkeypatch, words):
+    assert drift(drifting, monkeypatch, "--watch", *words).code == 2
+
+
+@pytest.mark.integration  # a process that imports MLflow
+def test_watching_says_what_is_new_until_it_is_stopped(drifting):
+    drifting.champion()
+    drifting.asked(500)
+    process = drifting.start("drift", NAME, *SMALL, "--watch", "--check-interval-s", "1")
+    lines = []
+    while not any("drift found" in line for line in lines):
+        line = process.stderr.readline()
+        assert line, lines
+        lines.append(line)
+        if "no drift" in line:
+            drifting.asked(500, shift=1)
+    os.kill(process.pid, signal.SIGTERM)
+    done = drifting.finish(process)
+    assert done.code == 0
+    assert "stopped" in done.err
