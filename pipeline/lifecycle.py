@@ -118,6 +118,7 @@ def optimize(config: Config, run_id: str) -> "Comparison":
 
 def register(config: Config, run_id: str) -> ModelVersion:
     """Seal the run's network as a servable, log both as one MLflow model, create a version of it, and sign that."""
+    from pipeline.held_out import held_out
     from pipeline.optimize.kept import check_optimized, fetch_optimized
     from pipeline.package import log_model
     from pipeline.publication import verify_registered
@@ -149,7 +150,7 @@ def register(config: Config, run_id: str) -> ModelVersion:
     commit = trained.tag("slipway.git_commit") or "unknown"
     with step("register", config.experiment), tempfile.TemporaryDirectory(prefix="slipway-servable-") as scratch:
         network = load_network(trained)
-        examples = Examples([record.file for record in dataset.test], dataset.max_pixels)
+        examples = Examples([record.file for record in dataset.test], dataset.max_pixels, held_out(dataset))
         provenance = Provenance(run_id, commit, dataset.digest, logged_bill(trained))
         optimized = fetch_optimized(trained, Path(scratch) / "optimized")
         directory = Path(scratch) / "servable"
