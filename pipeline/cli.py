@@ -10,7 +10,18 @@ from typing import Any
 
 import click
 
-from pipeline.commands import deciding, keys, looking, pruning, reconciling, rolling, scoring, serving, tokens
+from pipeline.commands import (
+    deciding,
+    explaining,
+    keys,
+    looking,
+    pruning,
+    reconciling,
+    rolling,
+    scoring,
+    serving,
+    tokens,
+)
 from slipway.errors import SlipwayError
 
 
@@ -58,6 +69,7 @@ for command in (
     rolling.rollout,
     serving.rollback,
     serving.predict,
+    explaining.explain,
     scoring.score,
     looking.status,
     looking.history,

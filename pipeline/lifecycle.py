@@ -92,12 +92,13 @@ def evaluate(config: Config, run_id: str) -> "Evaluation":
         result, probabilities = evaluation.evaluate(network, dataset, run_id)
         own = trained.tag(OWN_SPLIT_TAG) in (None, result.split_digest)
         save_evaluation(Registry(), result, own=own)
+        mistakes = evaluation.mistakes(network, result, probabilities, dataset)
         for place in (run, trained) if own else (run,):
             place.metrics(evaluation.metrics_of(result))
             place.figure("confusion_matrix.png", evaluation.confusion_matrix(result))
             place.figure("per_class.png", evaluation.per_class_bars(result))
-            size = network.input_shape[1:3]
-            place.figure("worst_mistakes.png", evaluation.worst_mistakes(result, probabilities, dataset, size))
+            for name, picture in mistakes.items():
+                place.figure(name, picture)
         report(f"evaluated on {result.images} held-out images: accuracy {result.accuracy:.4f}")
     return result
 

@@ -40,7 +40,7 @@ def explanation(parts: "NetworkParts", features: Any, size: tuple[int, int]) -> 
 def explain_network(network: "keras.Model") -> Callable[[Any], Mapping[str, Any]] | None:
     """A function from float32 [N, H, W, 3] pixels to `explanation`'s tensors; None if the network has no feature map.
 
-    For a network at hand, of which no SavedModel was made; the first call traces it.
+    For a network at hand, of which no SavedModel was made.
     """
     import tensorflow as tf
 
@@ -51,14 +51,11 @@ def explain_network(network: "keras.Model") -> Callable[[Any], Mapping[str, Any]
         return None
     size = network.input_shape[1:3]
 
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[tf.TensorSpec([None, *network.input_shape[1:]], tf.float32)], autograph=False
-    )
     def explain(pixels: Any) -> Mapping[str, Any]:
-        return explanation(parts, parts.trunk(pixels, training=False), size)
+        # Not traced: for a few pictures, that would take longer than explaining them.
+        return explanation(parts, parts.trunk(tf.convert_to_tensor(pixels), training=False), size)
 
-    result: Callable[[Any], Mapping[str, Any]] = explain
-    return result
+    return explain
 
 
 def _scores(last: Any, embedding: Any, probabilities: Any) -> Any:
