@@ -13,6 +13,7 @@ import click
 from pipeline.commands import (
     deciding,
     drifting,
+    explaining,
     keys,
     looking,
     predictions,
@@ -73,6 +74,7 @@ for command in (
     drifting.drift,
     serving.rollback,
     serving.predict,
+    explaining.explain,
     scoring.score,
     looking.status,
     looking.history,

@@ -1,5 +1,6 @@
 """What a network does on a split: numbers for the gate, pictures for people."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     import keras
 
     from pipeline.data import Dataset
+
+Drawn = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
+"""From pixels, float32 [N, H, W, 3], RGB, 0 to 255, to what a picture shows of them, of the same shape."""
 
 _CALIBRATION_BINS = 15
 _WORST = 24
@@ -108,10 +112,26 @@ def per_class_bars(evaluation: Evaluation) -> Any:
     return figure
 
 
+def mistakes(
+    network: "keras.Model", evaluation: Evaluation, probabilities: npt.NDArray[np.float32], dataset: "Dataset"
+) -> dict[str, Any]:
+    """Pictures, by the names of their files: the worst mistakes, and heat maps over them if the network has such."""
+    size = network.input_shape[1:3]
+    found = {"worst_mistakes.png": worst_mistakes(evaluation, probabilities, dataset, size)}
+    drawn = explained(network)
+    if drawn is not None:
+        found["worst_mistakes_explained.png"] = worst_mistakes(evaluation, probabilities, dataset, size, drawn)
+    return found
+
+
 def worst_mistakes(
-    evaluation: Evaluation, probabilities: npt.NDArray[np.float32], dataset: "Dataset", size: tuple[int, int]
+    evaluation: Evaluation,
+    probabilities: npt.NDArray[np.float32],
+    dataset: "Dataset",
+    size: tuple[int, int],
+    drawn: Drawn = lambda pixels: pixels,
 ) -> Any:
-    """A picture: the wrong answers given with most confidence."""
+    """A picture: the wrong answers given with most confidence; `drawn` makes what is shown of their pixels."""
     import tensorflow as tf
     from matplotlib.figure import Figure
 
@@ -119,19 +139,37 @@ def worst_mistakes(
 
     wrong = np.flatnonzero(evaluation.predicted != evaluation.truth)
     worst = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:_WORST]
+    files = [dataset.test[index].file.read_bytes() for index in worst]
+    pixels_of = decode_batch(tf.constant(files, tf.string), size, dataset.max_pixels).numpy()
+    pictures = drawn(pixels_of) if files else pixels_of
     rows = max(1, -(-len(worst) // 6))
     figure = Figure(figsize=(9, 1.9 * rows), layout="constrained")
     cells = list(figure.subplots(rows, 6, squeeze=False).flat)
     for axes in cells:
         axes.set_axis_off()
-    for axes, index in zip(cells, worst, strict=False):
-        pixels = decode_batch(tf.constant([dataset.test[index].file.read_bytes()]), size, dataset.max_pixels).numpy()[0]
+    for axes, index, pixels in zip(cells, worst, pictures, strict=False):
         axes.imshow(pixels.astype(np.uint8))
         said, true = (_drawn(evaluation)[of[index]] for of in (evaluation.predicted, evaluation.truth))
         axes.set_title(f"{said} ({probabilities[index].max():.2f})\nis {true}", fontsize=8)
     if not len(worst):
         figure.suptitle("no mistakes on this split")
     return figure
+
+
+def explained(network: "keras.Model") -> "Drawn | None":
+    """What draws heat maps over pixels, of the class that `network` sees; None if it has no feature map."""
+    from pipeline.overlay import overlay
+    from serving.servable.explaining import explain_network
+
+    explain = explain_network(network)
+    if explain is None:
+        return None
+
+    def draw(pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        maps = explain(pixels)["heat_map"].numpy()
+        return np.stack([overlay(image, heat_map) for image, heat_map in zip(pixels, maps, strict=True)])
+
+    return draw
 
 
 def _drawn(evaluation: Evaluation) -> list[str]:

@@ -100,12 +100,13 @@ def evaluate(config: Config, run_id: str) -> "Evaluation":
         result, probabilities = evaluation.evaluate(network, dataset, run_id)
         own = trained.tag(OWN_SPLIT_TAG) in (None, result.split_digest)
         save_evaluation(Registry(), result, own=own)
+        mistakes = evaluation.mistakes(network, result, probabilities, dataset)
         for place in (run, trained) if own else (run,):
             place.metrics(evaluation.metrics_of(result))
             place.figure("confusion_matrix.png", evaluation.confusion_matrix(result))
             place.figure("per_class.png", evaluation.per_class_bars(result))
-            size = network.input_shape[1:3]
-            place.figure("worst_mistakes.png", evaluation.worst_mistakes(result, probabilities, dataset, size))
+            for name, picture in mistakes.items():
+                place.figure(name, picture)
         report(f"evaluated on {result.images} held-out images: accuracy {result.accuracy:.4f}")
     return result
 
@@ -126,6 +127,7 @@ def optimize(config: Config, run_id: str) -> "Comparison":
 
 def register(config: Config, run_id: str) -> ModelVersion:
     """Seal the run's network as a servable, log both as one MLflow model, create a version of it, and sign that."""
+    from pipeline.held_out import held_out
     from pipeline.optimize.kept import check_optimized, fetch_optimized
     from pipeline.package import log_model
     from pipeline.publication import verify_registered
@@ -157,7 +159,7 @@ def register(config: Config, run_id: str) -> ModelVersion:
     commit = trained.tag("slipway.git_commit") or "unknown"
     with step("register", config.experiment), tempfile.TemporaryDirectory(prefix="slipway-servable-") as scratch:
         network = load_network(trained)
-        examples = Examples([record.file for record in dataset.test], dataset.max_pixels)
+        examples = Examples([record.file for record in dataset.test], dataset.max_pixels, held_out(dataset))
         provenance = Provenance(run_id, commit, dataset.digest, logged_bill(trained))
         optimized = fetch_optimized(trained, Path(scratch) / "optimized")
         directory = Path(scratch) / "servable"

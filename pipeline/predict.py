@@ -1,7 +1,8 @@
 """Classify pictures: by any server, or by a version straight from the registry. One decoder either way."""
 
+import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,17 +32,10 @@ def predict(config: Config, paths: Sequence[Path], ask: Ask) -> "list[Prediction
     """Predictions of the images at `paths` (files and folders), in order."""
     from serving.client import collect_images, connect, predict_files
 
-    if ask.version is not None and (ask.alias or ask.label):
-        raise InputError(f"--version {ask.version} and --{'alias' if ask.alias else 'label'}: expected one of them.")
-    if ask.address is None and ask.label is not None:
-        raise InputError(f"--label {ask.label}: labels are a server's; name it by --address, or pass --alias.")
+    check_ask(ask)
     files = collect_images(paths)
     if ask.address is None:
         return _by_registry(config, files, ask)
-    if ask.alias is not None:
-        raise InputError(
-            f"--alias {ask.alias}: a server knows labels, not aliases. Pass --label stable or --version N."
-        )
     client = connect(ask.address, config.name, label=ask.label, version=ask.version)
     try:
         return list(predict_files(client, files))
@@ -49,10 +43,30 @@ def predict(config: Config, paths: Sequence[Path], ask: Ask) -> "list[Prediction
         client.close()
 
 
+def check_ask(ask: Ask) -> None:
+    """InputError for choices that exclude each other, or that who is asked does not know."""
+    if ask.version is not None and (ask.alias or ask.label):
+        raise InputError(f"--version {ask.version} and --{'alias' if ask.alias else 'label'}: expected one of them.")
+    if ask.address is None and ask.label is not None:
+        raise InputError(f"--label {ask.label}: labels are a server's; name it by --address, or pass --alias.")
+    if ask.address is not None and ask.alias is not None:
+        raise InputError(
+            f"--alias {ask.alias}: a server knows labels, not aliases. Pass --label stable or --version N."
+        )
+
+
 def _by_registry(config: Config, files: Sequence[Path], ask: Ask) -> "list[Prediction]":
+    from serving.client import predict_files
+
+    with registered_saved_model(config, ask) as (chosen, saved_model):
+        return list(predict_files(_InProcess(chosen, saved_model), files))
+
+
+@contextlib.contextmanager
+def registered_saved_model(config: Config, ask: Ask) -> "Iterator[tuple[ModelVersion, Path]]":
+    """The registry's version that is asked, and its verified SavedModel, which is there until the block ends."""
     from pipeline.publication import registered_digest
     from registry.client import Registry
-    from serving.client import predict_files
     from serving.servable.verification import verify_bundle
 
     registry = Registry()
@@ -64,7 +78,7 @@ def _by_registry(config: Config, files: Sequence[Path], ask: Ask) -> "list[Predi
     with tempfile.TemporaryDirectory(prefix="slipway-predict-") as scratch:
         servable = registry.download(chosen, "servable", Path(scratch))
         verify_bundle(servable, registered_digest(chosen), f"{chosen.name} version {chosen.version}")
-        return list(predict_files(_InProcess(chosen, servable / "saved_model"), files))
+        yield chosen, servable / "saved_model"
 
 
 class _InProcess:

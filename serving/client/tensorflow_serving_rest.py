@@ -60,7 +60,7 @@ class TensorFlowServingRest:
         """A row for each instance, and the version that answered."""
         response = self._http.post(f"{self._path}:predict", {"signature_name": signature, "instances": instances})
         if response.status != 200:
-            raise _failure(response, self.name, self._http)
+            raise failure(response, self.name, self._http)
         document = response.document
         rows = document.get("predictions") if isinstance(document, dict) else None
         if not isinstance(rows, list) or len(rows) != len(instances):
@@ -91,7 +91,7 @@ def answers_as_tensorflow_serving(response: Response) -> bool:
 def check_known(response: Response, name: str, http: Exchange) -> None:
     """Raise NotFoundError, or what else the server says, if its answer to GET on a model's path is an error."""
     if response.status != 200:
-        raise _failure(response, name, http)
+        raise failure(response, name, http)
 
 
 def is_available(http: Exchange, name: str, label: str | None = None) -> tuple[bool, str]:
@@ -116,7 +116,8 @@ def _statuses(response: Response) -> list[Any]:
     return list(document.get("model_version_status", [])) if isinstance(document, dict) else []
 
 
-def _failure(response: Response, name: str, http: Exchange) -> Exception:
+def failure(response: Response, name: str, http: Exchange) -> Exception:
+    """What to raise for an answer about a model that is an error."""
     address, message = str(http.address), response.message
     if response.status == 404 or "Unrecognized servable version label" in message:
         return NotFoundError(

@@ -19,7 +19,7 @@ from serving.wire.model_pb2 import ModelSpec
 from serving.wire.tensors import Array, dtype_name, dtype_of
 
 
-def prediction_json(outputs: Mapping[str, Array], *, row_format: bool) -> bytes:
+def prediction_json(outputs: Mapping[str, Array], *, row_format: bool, rows_key: str = "predictions") -> bytes:
     """`predictions`, one for each row, or `outputs` by name; the name is left out where there is one output."""
     finite = all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f")
     columns = {name: _values(name, array, finite=finite) for name, array in outputs.items()}
@@ -33,9 +33,9 @@ def prediction_json(outputs: Mapping[str, Array], *, row_format: bool) -> bytes:
         if size != expected:
             raise invalid_argument(f"Tensor name: {name} has inconsistent batch size: {size} expecting: {expected}")
     if len(columns) == 1:
-        return dump({"predictions": next(iter(columns.values()))})
+        return dump({rows_key: next(iter(columns.values()))})
     rows = zip(*columns.values(), strict=True)
-    return dump({"predictions": [dict(zip(columns, row, strict=True)) for row in rows]})
+    return dump({rows_key: [dict(zip(columns, row, strict=True)) for row in rows]})
 
 
 def error_json(error: ServingError) -> bytes:

@@ -20,9 +20,15 @@ _ERRORS = {
     "429": "Too many requests; come again after the seconds in Retry-After.",
     "500": "The server failed; its log says why.",
     "431": "The headers are too large.",
-    "501": "The model's types have no JSON.",
+    "501": "The model's types have no JSON; or what answers has no explanations.",
     "503": "The server is not able to answer now.",
     "504": "No answer within --rest_api_timeout_in_ms.",
+}
+_METHODS = {  # to the schemas of what is asked, and answered
+    "predict": ("Predict", "Prediction"),
+    "classify": ("Examples", "Results"),
+    "regress": ("Examples", "Results"),
+    "explain": ("Explain", "Explanations"),
 }
 _ANY = ("401", "403", "431")
 _BEARER = "bearer"
@@ -44,7 +50,7 @@ def openapi_json() -> bytes:
     paths: _Json = {}
     for target, (text, names) in _TARGETS.items():
         path, named = f"/v1/models/{{model}}{target}", ["model", *names]
-        for method in ("predict", "classify", "regress"):
+        for method in _METHODS:
             paths[f"{path}:{method}"] = {"post": _inference(method, text, named)}
         paths[path] = {"get": _description("The states of", "Status", text, named)}
         paths[f"{path}/metadata"] = {"get": _description("The signatures of", "Metadata", text, named)}
@@ -73,9 +79,9 @@ def openapi_json() -> bytes:
 
 
 def _inference(method: str, text: str, names: list[str]) -> _Json:
-    asked, answered = ("Predict", "Prediction") if method == "predict" else ("Examples", "Results")
+    asked, answered = _METHODS[method]
     return {
-        "summary": f"{method.capitalize()} by {text}",
+        "summary": f"{method.capitalize()} by {text}" + (" (KServe's form)" if method == "explain" else ""),
         "parameters": [_reference("parameters", name) for name in names],
         "requestBody": {"required": True, "content": _content(asked)},
         "responses": {"200": _answer("The answer.", answered) | {"headers": _IDENTITY}} | _errors(*_ERRORS),
@@ -155,6 +161,10 @@ def _schemas() -> _Json:
     observed = dict.fromkeys(counts, number) | {"label": text}
     latency = _object({name: {"type": "array", "items": {"type": "number"}} for name in ("bounds", "counts")})
     observed |= {"latency_ms": latency, "confidence": {"type": "object"}, "shadow": {"type": "object"}}
+    numbers = {"type": "array", "items": {"type": "number"}}
+    explanation = _object(
+        {"heat_map": {"type": "array", "items": numbers}, "output": numbers, "class_id": number, "label": text}
+    )
     return {
         "Observations": _object(
             {"server": text, "model": text, "versions": {"type": "array", "items": _object(observed)}}
@@ -173,6 +183,8 @@ def _schemas() -> _Json:
         "Prediction": {
             "oneOf": [_object({"predictions": {"type": "array"}}, closed=True), _object({"outputs": {}}, closed=True)]
         },
+        "Explain": _request({"instances": {"type": "array", "items": {"anyOf": [value, values]}, "minItems": 1}}),
+        "Explanations": _object({"explanations": {"type": "array", "items": explanation}}, closed=True),
         "Examples": _request(examples, context=example),
         "Results": _object({"results": {"type": "array"}}, closed=True),
         "Status": _object({"model_version_status": {"type": "array", "items": state, "minItems": 1}}),

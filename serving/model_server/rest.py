@@ -18,6 +18,8 @@ from serving.model_server.body import read_body
 from serving.model_server.callers import RestCaller
 from serving.model_server.classify import classify
 from serving.model_server.errors import ServingError, invalid_argument
+from serving.model_server.explain import METHOD as EXPLAIN
+from serving.model_server.explain import explain
 from serving.model_server.feedback import feedback_json, parse_feedback
 from serving.model_server.json_examples import classification_json, regression_json, request_examples
 from serving.model_server.json_request import JsonRequest, parse_request, request_inputs
@@ -48,7 +50,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_PREDICTION = re.compile(rf"{_MODEL}:(?P<method>classify|regress|predict)", re.IGNORECASE | re.ASCII)
+_PREDICTION = re.compile(rf"{_MODEL}:(?P<method>classify|regress|predict|explain)", re.IGNORECASE | re.ASCII)
 _STATUS = re.compile(rf"{_MODEL}(?P<metadata>/metadata)?", re.IGNORECASE | re.ASCII)
 _OBSERVATIONS = re.compile(r"/v1/models/(?P<name>[^/:]+)/observations", re.IGNORECASE | re.ASCII)
 _FEEDBACK = re.compile(r"/v1/feedback", re.IGNORECASE)
@@ -165,6 +167,8 @@ class RestApi:
 
     def _predict(self, spec: ModelSpec, method: str, body: bytes) -> Answer:
         request = parse_request(body)
+        if method == EXPLAIN:
+            return self._explain(spec, request)
         if method != "predict":
             return self._infer_from_examples(spec, method, request)
         with self.models.acquire(spec) as lease:
@@ -175,6 +179,12 @@ class RestApi:
             inputs = request_inputs(request, signature.inputs)
             outputs = predict(lease.runtime, name, inputs, check_method=self.check_method_names)
             return Answer(200, prediction_json(outputs, row_format=request.row_format))
+
+    def _explain(self, spec: ModelSpec, request: JsonRequest) -> Answer:
+        with self.models.acquire(spec) as lease:
+            lease.on_left = None  # no prediction: rollouts compare versions by those, and by how long those take
+            check = self.check_method_names
+            return Answer(200, explain(lease.runtime, lease.variant.name, request, check_method=check))
 
     def _infer_from_examples(self, spec: ModelSpec, method: str, request: JsonRequest) -> Answer:
         examples = request_examples(request)

@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from serving.servable.golden import LEAST_REQUESTS, GoldenReport, GoldenRequests, check_golden, save_golden
 from serving.servable.graph import write_saved_model
+from serving.servable.held_out import HeldOut, reference_of
 from serving.servable.images import MAX_PIXELS
 from serving.servable.layout import BILL, LABELS, REFERENCE_VARIANT, variant_path
 from serving.servable.manifest import VariantRecord, seal
+from serving.servable.reference import save_reference
 from serving.servable.warmup import WARMUP_FILE, write_warmup
 from slipway.errors import IntegrityError
 
@@ -42,10 +44,14 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Examples:
-    """Held-out images to draw golden requests from, and the most pixels that one, or a request's, may have."""
+    """Held-out images to draw golden requests from, and the most pixels that one, or a request's, may have.
+
+    held_out: those that reference statistics are made of; None for a servable without them.
+    """
 
     files: Sequence[Path]
     max_pixels: int = MAX_PIXELS
+    held_out: HeldOut | None = None
 
 
 @dataclass(frozen=True)
@@ -84,13 +90,16 @@ def build_servable(
     IntegrityError if the SavedModel's answers differ from the network's by more than PARITY_LIMIT.
     """
     saved_model = directory / "saved_model"
-    write_saved_model(network, labels, saved_model, examples.max_pixels)
+    signatures = write_saved_model(network, labels, saved_model, examples.max_pixels)
     golden = draw_golden(network, examples) if optimized is None else optimized.golden
     save_golden(golden, directory / "golden")
     (directory / LABELS).write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
     if provenance.bill is not None:
         (directory / BILL).write_bytes(provenance.bill)
     write_warmup(saved_model / WARMUP_FILE, network.name, golden)
+    reference = reference_of(network, examples.held_out, examples.max_pixels) if examples.held_out else None
+    if reference is not None:
+        save_reference(reference, directory)
     report = check_saved_model(saved_model, golden)
     variants = {REFERENCE_VARIANT: VariantRecord(SERVING_TOLERANCE, report.largest_difference)}
     if optimized is not None:
@@ -104,7 +113,7 @@ def build_servable(
         image_size=(height, width),
         classes=len(labels),
         variants=variants,
-        signatures=_signatures(height, width, len(labels)),
+        signatures=signatures,
         max_pixels=examples.max_pixels,
         refused_variants={} if optimized is None else optimized.refused,
     )
@@ -180,18 +189,3 @@ def _answers(network: "keras.Model", pixels: npt.NDArray[np.float32]) -> npt.NDA
     call: Callable[..., Any] = tf.function(lambda batch: network(batch, training=False))
     batches = [pixels[start : start + 8] for start in range(0, len(pixels), 8)]
     return np.concatenate([call(tf.constant(batch)).numpy() for batch in batches]).astype(np.float32)
-
-
-def _signatures(height: int, width: int, classes: int) -> dict[str, dict[str, Any]]:
-    outputs = {
-        "output": {"dtype": "float32", "shape": [-1, classes]},
-        "class_id": {"dtype": "int64", "shape": [-1]},
-        "label": {"dtype": "string", "shape": [-1]},
-    }
-    return {
-        "serving_default": {
-            "inputs": {"input": {"dtype": "float32", "shape": [-1, height, width, 3]}},
-            "outputs": outputs,
-        },
-        "serving_bytes": {"inputs": {"image_bytes": {"dtype": "string", "shape": [-1]}}, "outputs": outputs},
-    }

@@ -56,9 +56,14 @@ def decode_and_resize(image_bytes: "tf.Tensor", size: tuple[int, int], max_pixel
     The whole picture is stretched to `size`, bilinear, half-pixel centres, without antialiasing; its aspect ratio is
     not kept. Raises as `decode` does.
     """
+    return resize(decode(image_bytes, max_pixels), size)
+
+
+def resize(image: "tf.Tensor", size: tuple[int, int]) -> "tf.Tensor":
+    """What `decode_and_resize` makes of a decoded image."""
     import tensorflow as tf
 
-    pixels = tf.image.resize(decode(image_bytes, max_pixels), size, method="bilinear", antialias=False)
+    pixels = tf.image.resize(image, size, method="bilinear", antialias=False)
     return tf.ensure_shape(tf.cast(pixels, tf.float32), (*size, 3))
 
 

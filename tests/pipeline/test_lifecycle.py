@@ -77,6 +77,7 @@ def test_pictures_and_evaluation_are_with_the_run(world, first):
     """Learning curves, confusion matrix, per-class bars, worst mistakes; held-out numbers; no checkpoint left."""
     run = train_run(world, first)
     pictures = {"learning_curves.png", "confusion_matrix.png", "per_class.png", "worst_mistakes.png"}
+    pictures |= {"worst_mistakes_explained.png"}
     assert pictures <= artifacts(world, run)
     assert "checkpoint" not in artifacts(world, run)
     numbers = {"accuracy", "top3_accuracy", "macro_f1", "log_loss", "calibration_error"}

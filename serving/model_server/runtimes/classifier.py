@@ -21,11 +21,13 @@ from serving.servable.decoding import decode_and_resize
 from serving.servable.images import decoding_fault
 from serving.servable.layout import LABELS, published_path, variant_path
 from serving.servable.manifest import Manifest
+from serving.wire.meta_graph_pb2 import SignatureDef
 from serving.wire.tensor_pb2 import DataType
 from slipway.errors import InputError, IntegrityError
 
 _NETWORK_SIGNATURE = "serving_default"
 _INPUT, _OUTPUT = "input", "output"
+_OUTPUTS = {_OUTPUT, "class_id", "label"}
 
 
 def open_variant(runtime: str, variant: str, manifest: Manifest, threads: int | None = None) -> LoadRuntime:
@@ -73,7 +75,7 @@ class Classifier:
     def __init__(
         self, network: Runtime, version_directory: Path, manifest: Manifest, threads: int | None = None
     ) -> None:
-        self.signatures = read_signatures(version_directory)
+        self.signatures = _answered(read_signatures(version_directory))
         self._network = network
         self._size = manifest.image_size
         self._max_pixels = manifest.max_pixels
@@ -126,6 +128,11 @@ class Classifier:
         except InputError as error:
             raise invalid_argument(str(error)) from error
         return self._answer_pixels(pixels[np.newaxis])
+
+
+def _answered(signatures: Mapping[str, SignatureDef]) -> dict[str, SignatureDef]:
+    """Those that need no more than probabilities: a plain network has neither embeddings nor gradients."""
+    return {name: signature for name, signature in signatures.items() if set(signature.outputs) <= _OUTPUTS}
 
 
 def _labels(path: Path, classes: int) -> npt.NDArray[Any]:

@@ -69,6 +69,7 @@ NOBODY = {"none": 401, "unknown": 401, "expired": 401}
     [
         ("POST", PATH, {"predict": 200, "metrics": 403, "admin": 403} | NOBODY),
         ("POST", "/v1/models/m/versions/1:predict", {"predict": 200, "metrics": 403, "admin": 403} | NOBODY),
+        ("POST", "/v1/models/m:explain", {"predict": 501, "metrics": 403, "admin": 403} | NOBODY),
         ("POST", "/v1/feedback", {"predict": 400, "metrics": 403, "admin": 403} | NOBODY),
         ("GET", "/v1/models/m", {"predict": 200, "metrics": 403, "admin": 200} | NOBODY),
         ("HEAD", "/v1/models/m", {"predict": 400, "metrics": 403, "admin": 400} | NOBODY),

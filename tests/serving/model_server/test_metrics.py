@@ -154,6 +154,7 @@ def test_our_own_name_the_version_the_signature_and_the_variant(world):
     world.rest("m:predict")
     world.rest("m/versions/1:predict", signature_name="crash", instances=[1.0])
     world.grpc(spec(version=1))
+    world.rest("m/versions/1:explain", instances=[1.0])
     found = world.scraped()
 
     def count(**labels):
@@ -163,6 +164,8 @@ def test_our_own_name_the_version_the_signature_and_the_variant(world):
     rest = {**same, "api": "REST", "method": "predict"}
     assert count(**rest, version=2, signature="serving_default", status="OK") == 1
     assert count(**rest, version=1, signature="crash", status="INTERNAL") == 1
+    explained = {**same, "api": "REST", "method": "explain"}
+    assert count(**explained, version=1, signature="", status="UNIMPLEMENTED") == 1
     assert count(**same, api="GRPC", method="Predict", version=1, signature="serving_default", status="OK") == 1
     assert found["slipway_requests_in_flight",] == 0
     assert found["process_resident_memory_bytes",] > 1e6

@@ -17,6 +17,9 @@ CONFIG = """
 "path.model" = "{model}"
 "path.version" = 1
 "path.label" = "stable"
+
+[checks.not_a_server_error]
+expected-statuses = ["2xx", "4xx", 501]
 """
 
 
