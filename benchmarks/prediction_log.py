@@ -37,8 +37,8 @@ _PAGE = """\
 load averages before it {load}.
 
 Two of our model servers with ResNet50 at 224 x 224, one with `--prediction_log`, all else as it is by default. In each
-round both are measured for {seconds:g} s with {clients} clients, one after the other, in turns which is first; the ratio is
-of the two throughputs of a round.
+round both are measured for {seconds:g} s with {clients} clients, one after the other, in turns which is first; the
+ratio is of the two throughputs of a round.
 
 | asked by | with the log, requests/s | span | without it | span | ratio, median | span | met |
 |---|---|---|---|---|---|---|---|

@@ -137,6 +137,16 @@ class Ledger:
             "is not the one that was appended. Restore the ledger from its backup."
         )
 
+    def actions(self, model: str) -> dict[str, int]:
+        """How many entries of a model there are of each action."""
+        from sqlalchemy import func, select
+
+        from registry.database import LEDGER
+
+        query = select(LEDGER.c.action, func.count()).where(LEDGER.c.model == model).group_by(LEDGER.c.action)
+        with database_errors(self.engine), self.engine.connect() as connection:
+            return {str(action): int(count) for action, count in connection.execute(query)}
+
     def verify_chain(self) -> int:
         """Check every entry's digest and its link to the one before; return how many there are.
 

@@ -1,7 +1,8 @@
-"""Prometheus, where it is installed: the model server's and the sync sidecar's numbers, kept for a week."""
+"""Prometheus, where it is installed: the numbers of model server, sync sidecar and reconciler, kept for a week."""
 
 import json
 import shutil
+from pathlib import Path
 
 from deploy.stack.daemon import Daemon
 from deploy.stack.folder import Folder
@@ -10,7 +11,9 @@ from deploy.stack.serving_path import METRICS, access_tokens
 from slipway.files import write_atomically
 
 PROGRAM = "prometheus"
-_SCRAPED = {"model-server": "rest", "sync": "sync", "prometheus": "prometheus"}  # job: its port's name
+_RULES = Path(__file__).parents[1] / "prometheus" / "rules.yml"
+# job: its port's name
+_SCRAPED = {"model-server": "rest", "sync": "sync", "reconciler": "reconciler", "prometheus": "prometheus"}
 _KEPT = "7d"
 
 
@@ -22,6 +25,7 @@ def prometheus(folder: Folder) -> Program | None:
     token = access_tokens(folder).with_name("token-prometheus")
     config = {
         "global": {"scrape_interval": "5s"},
+        "rule_files": [str(_RULES)],
         "scrape_configs": [
             {
                 "job_name": job,

@@ -99,12 +99,13 @@ def write_configuration(folder: Folder) -> None:
 
 
 def reconciler(folder: Folder, needs: dict[str, str]) -> Program:
-    """`slipway reconcile --watch`."""
+    """`slipway reconcile --watch`, with its page for Prometheus."""
     daemon = Daemon("reconciler", folder)
     config = folder.path / "slipway.yaml"
+    command = [sys.executable, "-m", "pipeline", "reconcile", "--watch"]
     return Program(
         daemon,
-        [sys.executable, "-m", "pipeline", "reconcile", "--watch", f"--config={config}"],
+        [*command, f"--config={config}", f"--metrics-port={folder.port('reconciler')}"],
         needs,
         lambda: "watching: a pass each" in daemon.log.read_text(encoding="utf-8", errors="replace"),
     )

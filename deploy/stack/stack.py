@@ -21,6 +21,7 @@ from slipway.errors import InputError, UnavailableError
 
 _START_S = 300.0  # MLflow's first start on a database runs all its migrations
 _POLL_S = 0.2
+_PORTS = ("postgresql", "s3", "mlflow", "grpc", "rest", "sync", "ceph-v2", "ceph-v1", "reconciler", "prometheus")
 
 Say = Callable[[str], None]
 
@@ -139,7 +140,7 @@ class Stack:
         """InputError if a port is taken by somebody else, while none of ours runs."""
         if self.processes():
             return
-        for name in ("postgresql", "s3", "mlflow", "grpc", "rest", "sync", "ceph-v2", "ceph-v1", "prometheus"):
+        for name in _PORTS:
             port = self.folder.port(name)
             if not is_free(port):
                 way = f"Or set SLIPWAY_STACK_{name.upper().replace('-', '_')}_PORT to another."

@@ -17,6 +17,7 @@ from slipway.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.metrics.exporter import MetricsAddress
     from pipeline.reconcile.scoring_server import ScoringAddress
     from pipeline.reconcile.watching import WatchOptions
     from pipeline.reconcile.webhook_bell import WebhookAddress
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 @option("--once", "One pass, now.  [default]", bool)
 @option("--watch", "A pass each --interval, until stopped.", bool)
 @option("--alive-file", "With --watch: file that is touched at each turn, for a probe to look how old it is.")
+@option("--metrics-port", "With --watch: page for Prometheus, of registry and ledger, there.", int)
+@option("--metrics-host", "Address to listen on for Prometheus.  [default: 127.0.0.1]")
 @option("--dry-run", "Print what a pass would do, and change nothing.", bool)
 @option("--webhook-port", "With --watch: listen for MLflow's webhooks there, and pass when one comes.", int)
 @option("--webhook-host", "Address to listen on for webhooks.  [default: 127.0.0.1]")
@@ -47,6 +50,8 @@ def reconcile(  # noqa: PLR0913, PLR0917 - one parameter an option
     once: bool | None,
     watch: bool | None,
     alive_file: str | None,
+    metrics_port: int | None,
+    metrics_host: str | None,
     dry_run: bool | None,
     webhook_port: int | None,
     webhook_host: str | None,
@@ -71,12 +76,14 @@ def reconcile(  # noqa: PLR0913, PLR0917 - one parameter an option
     listen = _Listen(host, rest_port, insecure=bool(insecure))
     if not watch and (webhooks or target == "mlflow"):
         raise InputError("--webhook-port and --target mlflow are for --watch; expected it with them. Pass --watch.")
-    if alive_file and not watch:
-        raise InputError("--alive-file is for --watch; expected it with it. Pass --watch.")
+    metrics = _metrics(metrics_port, metrics_host)
+    if (alive_file or metrics) and not watch:
+        flag = "--alive-file" if alive_file else "--metrics-port"
+        raise InputError(f"{flag} is for --watch; expected it with it. Pass --watch.")
     with _served_by(resolved, target, listen, _Reach(context, ask_at)) as served_by:
         if watch:
             alive = Path(alive_file) if alive_file else None
-            _watch(resolved, replace(served_by, webhooks=webhooks, alive=alive))
+            _watch(resolved, replace(served_by, webhooks=webhooks, alive=alive, metrics=metrics))
         else:
             sys.exit(_once(resolved, served_by, dry_run=bool(dry_run), json=bool(json)))
 
@@ -114,6 +121,16 @@ def _webhooks(port: int | None, host: str | None, url: str | None) -> "WebhookAd
             raise InputError("--webhook-host and --webhook-url need --webhook-port; expected the port. Pass it.")
         return None
     return WebhookAddress(host or "127.0.0.1", port, url or "")
+
+
+def _metrics(port: int | None, host: str | None) -> "MetricsAddress | None":
+    if port is None:
+        if host:
+            raise InputError("--metrics-host needs --metrics-port; expected the port. Pass it.")
+        return None
+    from pipeline.metrics.exporter import MetricsAddress
+
+    return MetricsAddress(host or "127.0.0.1", port)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from serving.model_server.errors import ServingError
+from serving.model_server.waiting import Nobody, Queue, Ticket
 from serving.wire.status_pb2 import Code
 
 _ALWAYS = 16  # requests in flight that are taken however slow: a few clients, beside golden requests of a new version
@@ -27,8 +29,9 @@ _FORGET_S = 30.0  # a rate that was measured longer ago may be another version's
 class Admission:
     """Counts the predictions in flight, over all models and both APIs, and refuses more than are done in time.
 
-    longest_wait_s: how long a request may wait for those before it; 0 refuses nothing. Every method may be called from
-    any thread, and costs about a microsecond.
+    longest_wait_s: how long a request may wait for those before it; 0 refuses nothing. queue: told of those that wait
+    for a thread. Every method may be called from
+    any thread, and costs a few microseconds.
     """
 
     def __init__(
@@ -36,8 +39,10 @@ class Admission:
         longest_wait_s: float,
         on_refused: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        queue: Queue = Nobody(),  # noqa: B008  it has no state
     ) -> None:
         self._longest_wait_s = longest_wait_s
+        self._queue = queue
         self._on_refused = on_refused
         self._clock = clock
         self._cores = os.cpu_count() or 1
@@ -77,12 +82,13 @@ class Admission:
             self._in_flight += 1
             if self._in_flight == self._cores:
                 self._begin_backlog()
+        ticket = Ticket(self._queue)
         try:
-            future = ThreadPoolExecutor.submit(threads, work, *arguments)
+            future = ThreadPoolExecutor.submit(threads, ticket.run, work, *arguments)
         except BaseException:
-            self._finish(None)
+            self._finish(ticket, None)
             raise
-        future.add_done_callback(self._finish)
+        future.add_done_callback(partial(self._finish, ticket))
         return future
 
     def _begin_backlog(self) -> None:
@@ -90,7 +96,8 @@ class Admission:
         if self._window_started - self._measured_at > _FORGET_S:
             self._rate = None
 
-    def _finish(self, _future: "Future[Any] | None") -> None:
+    def _finish(self, ticket: Ticket, _future: "Future[Any] | None") -> None:
+        ticket.end()  # of one that was given up before a thread had it
         with self._lock:
             self._in_flight -= 1
             self._window_finished += 1

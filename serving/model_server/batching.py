@@ -4,6 +4,7 @@ As TensorFlow Serving's BatchingSession, but for two things: requests of differe
 theirs fail together; and when a batch fails, its requests run again one by one: nobody fails for another's picture.
 """
 
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ import numpy as np
 from serving.model_server.batch_threads import BatchThreads, Part
 from serving.model_server.batching_parameters import MODEL_FILE, BatchingParameters, read_batching_parameters
 from serving.model_server.errors import failed_precondition, invalid_argument
+from serving.model_server.metrics import RowLabels
+from serving.model_server.request import Request, current_request
 from serving.model_server.runtimes import Loaded, LoadVersion, Runtime
 from serving.wire.meta_graph_pb2 import SignatureDef
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
-OnBatch = Callable[[int], None]
+OnBatch = Callable[[RowLabels | None, int], None]
 
 
 def batched_loader(
@@ -27,12 +30,13 @@ def batched_loader(
     threads: BatchThreads,
     *,
     per_model: bool,
-    on_batch: OnBatch = lambda _rows: None,
+    on_batch: OnBatch = lambda _by, _rows: None,
 ) -> LoadVersion:
     """A loader that loads as `load` does and puts batching around it.
 
     per_model: a version's own parameters count, but for the threads', and one without such a file is not batched.
-    on_batch: told the rows of each batch that is run. InputError for a version's own parameters if they are wrong.
+    on_batch: told the version, if requests asked for it, and the rows of each batch that is run. InputError for a
+    version's own parameters if they are wrong.
     """
 
     def load_batched(version_directory: Path) -> Loaded:
@@ -50,7 +54,10 @@ def batched_loader(
 
 @dataclass(frozen=True, eq=False)
 class _Request:
+    """origin: the prediction that it is for; None in a load, a shadow, or a test."""
+
     inputs: Arrays
+    origin: Request | None
 
 
 class BatchingRuntime:
@@ -61,7 +68,7 @@ class BatchingRuntime:
         inner: Runtime,
         rules: BatchingParameters,
         threads: BatchThreads,
-        on_batch: OnBatch = lambda _rows: None,
+        on_batch: OnBatch = lambda _by, _rows: None,
     ) -> None:
         self._inner = inner
         self._rules = rules
@@ -78,8 +85,11 @@ class BatchingRuntime:
         size = _rows(inputs)
         names = tuple(outputs)
         kind = (id(self), signature, names, self._shapes(inputs))
+        origin = current_request()
+        if origin is not None:
+            origin.batched = True
         parts = self._threads.enqueue(
-            kind, _Request(inputs), size, self._rules, lambda batch: self._run_batch(signature, names, batch)
+            kind, _Request(inputs, origin), size, self._rules, lambda batch: self._run_batch(signature, names, batch)
         )
         answers: list[Arrays] = [part.done.result() for part in parts]
         if len(answers) == 1:
@@ -110,9 +120,13 @@ class BatchingRuntime:
     def _answers(self, signature: str, outputs: Sequence[str], parts: Sequence[Part]) -> list[Arrays]:
         rows = sum(part.size for part in parts)
         padding = next((size for size in self._rules.allowed_batch_sizes if size >= rows), rows) - rows
-        self._on_batch(rows + padding)
+        origins = [part.request.origin for part in parts if part.request.origin is not None]
+        self._on_batch(origins[0].row_labels if origins else None, rows + padding)
         merged = {name: self._merged(name, parts, padding) for name in parts[0].request.inputs}
+        started_s = time.perf_counter()
         answer = self._inner.run(signature, merged, outputs)
+        for origin in origins:
+            origin.ran_in_batch(started_s, rows + padding)
         for array in answer.values():
             if array.ndim == 0:
                 raise failed_precondition("Batched output tensor has 0 dimensions")

@@ -23,8 +23,14 @@ _HTTP_STATUS: dict[int, int] = {
 }
 
 
+class GoldenError(IntegrityError):
+    """A version does not answer its golden requests as when it was built."""
+
+
 class ServingError(Exception):
     """A request, or a load, that failed; `code` is canonical, the text goes to the client."""
+
+    golden = False  # whether golden requests were answered wrong
 
     def __init__(self, code: Code.ValueType, message: str) -> None:
         super().__init__(message)
@@ -58,6 +64,8 @@ def load_failure(error: Exception, version_directory: Path) -> ServingError:
         return error
     if isinstance(error, SlipwayError):
         code = Code.DATA_LOSS if isinstance(error, IntegrityError) else Code.FAILED_PRECONDITION
-        return ServingError(code, str(error))
+        failure = ServingError(code, str(error))
+        failure.golden = isinstance(error, GoldenError)
+        return failure
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return ServingError(Code.INTERNAL, f"{version_directory}: cannot be loaded: {reason}")

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from serving.model_server.flags import Flags
+from serving.model_server.flags import LOG_FORMATS, Flags
 from serving.model_server.grpc_arguments import parse_channel_arguments
 from serving.model_server.runtimes import AUTO, RUNTIMES, runtime_of
 from serving.prediction_log.rules import KEPT_INPUTS
+from slipway.credentials import without_credentials
 from slipway.errors import InputError
 
 _AT_LEAST_ONE = ("rest_api_timeout_in_ms", "max_body_mb", "prediction_log_max_mb", "drain_timeout_seconds")
@@ -52,6 +54,21 @@ def check_flags(flags: Flags, given: Collection[str]) -> None:
     _check_tensorflow(flags)
     _check_files(flags, given)
     _check_log(flags, given)
+    _check_telling(flags)
+
+
+def _check_telling(flags: Flags) -> None:
+    if flags.log_format not in LOG_FORMATS:
+        raise InputError(f"--log_format={flags.log_format}: expected one of {', '.join(LOG_FORMATS)}.")
+    if not 0 <= flags.trace_sample <= 1:
+        raise InputError(f"--trace_sample={flags.trace_sample:g}: expected a share from 0 to 1.")
+    if flags.trace_endpoint and not (
+        flags.trace_endpoint.startswith(("http://", "https://")) and urlsplit(flags.trace_endpoint).hostname
+    ):
+        raise InputError(
+            f"--trace_endpoint={without_credentials(flags.trace_endpoint)}: expected the address of an OTLP/HTTP "
+            "collector, as http://127.0.0.1:4318."
+        )
 
 
 def _check_files(flags: Flags, given: Collection[str]) -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from serving.model_server.runtimes import AUTO, RUNTIMES
 
+JSON = "json"
+LOG_FORMATS = ("text", JSON)
+
 
 def _flag(default: str | float | bool, text: str) -> typing.Any:
     return field(default=default, metadata={"help": text})
@@ -77,6 +80,19 @@ class Flags:
     )
     insecure: bool = _flag(False, "Slipway's: listen for other machines although nothing asks who they are.")
     access_log: str = _flag("", "Slipway's: file that gets a line of JSON for each request; - is standard output.")
+    log_format: str = _flag(
+        "text",
+        f"Slipway's: of the server's own log, one of {', '.join(LOG_FORMATS)}; json is an object a line, with "
+        "request_id, model and version where it is about a prediction.",
+    )
+    trace_endpoint: str = _flag(
+        "",
+        "Slipway's: address of an OTLP/HTTP collector that gets spans of predictions, as http://127.0.0.1:4318; needs "
+        "the extra tracing.",
+    )
+    trace_sample: float = _flag(
+        1.0, "Slipway's: share of predictions that are traced, 0 to 1, where no traceparent header decides."
+    )
     max_connections: int = _flag(
         1000, "Slipway's: most connections at a time to REST, and to gRPC; more are closed. 0 is no limit."
     )

@@ -137,7 +137,7 @@ def _prediction(
 ) -> Any:
     def behave(request: Request, context: grpc.ServicerContext) -> Response:
         prediction = Prediction(api.metrics, "GRPC", method, _model_name(request), GrpcCaller(context))
-        with _aborting(context):
+        with _aborting(context, prediction):
             try:
                 with prediction:
                     _check_deadline(context)
@@ -165,14 +165,14 @@ def _method(receiving: Receiving, call: Callable[[Request], Response], request_t
 
 
 @contextmanager
-def _aborting(context: grpc.ServicerContext) -> Iterator[None]:
-    """End the call as the error says that the block ends by."""
+def _aborting(context: grpc.ServicerContext, prediction: Prediction | None = None) -> Iterator[None]:
+    """End the call, a prediction's if it is one, as the error says that the block ends by."""
     try:
         yield
     except ServingError as error:
         context.abort(_STATUS[error.code], error.message)
     except Exception as error:  # noqa: BLE001  a call's failure is its own; the server goes on
-        _LOG.exception("a call failed in a way that was not foreseen")
+        _LOG.exception("a call failed in a way that was not foreseen", extra={"prediction": prediction})
         context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: see the server's log.")
 
 

@@ -40,12 +40,13 @@ def read_identity(version_directory: Path) -> Identity:
 
 
 class Served(NamedTuple):
-    """What gave an answer."""
+    """What gave an answer. label: the one that the version bore; "" for none."""
 
     model: str
     version: int
     variant: str
     digest: str
+    label: str = ""
 
 
 NOBODY = Served("none", 0, "none", NO_DIGEST)

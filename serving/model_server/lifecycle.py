@@ -11,6 +11,7 @@ from functools import partial
 
 from serving.model_server.config import ModelSettings
 from serving.model_server.errors import load_failure
+from serving.model_server.labels import label_of, move_labels
 from serving.model_server.load_rules import LoadRules
 from serving.model_server.memory import give_back_memory
 from serving.model_server.source import VersionDirectory, find_versions
@@ -171,9 +172,9 @@ class ServedModel:
             elif version.state == State.END and self._may_load(version, directory):
                 failures = version.failures if version.directory == directory else 0
                 self._versions[number] = Version(number, directory, failures=failures)
-        for number, version in list(self._versions.items()):
-            if version.state == State.START and number not in self._wanted:
-                del self._versions[number]
+        gone = [n for n, version in self._versions.items() if version.state == State.START and n not in self._wanted]
+        for number in gone:
+            del self._versions[number]
 
     def _may_load(self, version: Version, directory: VersionDirectory) -> bool:
         if version.failure is None or version.directory != directory:
@@ -214,6 +215,7 @@ class ServedModel:
         with self._changed:
             if attempt.failure is not None:
                 version.fail(attempt.failure, self._rules.clock())
+                self._rules.swaps.failed(self.name, version.number, attempt.failure)
                 _LOG.error("%s/%d END: %s", self.name, version.number, attempt.failure)
                 if not self._is_final(version):
                     self._settle_later(self._rules.retry_interval_s)
@@ -222,6 +224,7 @@ class ServedModel:
                 version.state = State.AVAILABLE
                 took, variant = f"{attempt.took_s:.1f} s", loaded.variant.name
                 _LOG.info("%s/%d AVAILABLE after %s: %s", self.name, version.number, took, variant)
+                self._rules.swaps.loaded(self.name, version.number)
                 self._rules.on_available(self.name, version.number)
             self._settle()
         if loaded is None:
@@ -252,19 +255,18 @@ class ServedModel:
             except Exception as error:  # noqa: BLE001  whatever it is, the version answers as it did
                 fault = load_failure(error, version.directory.path)
                 version.faults.append(fault)
+                self._rules.swaps.failed(self.name, version.number, fault)
                 _LOG.error("%s/%d has a fault, and goes on with what was checked: %s", self.name, version.number, fault)
                 return False
         return True
 
     def _move_labels(self) -> None:
         desired = {} if self._retired else self._settings.labels
-        for label in self._labels.keys() - desired.keys():
-            del self._labels[label]
-        for label, number in desired.items():
-            may_wait = self._rules.labels_may_wait and label not in self._labels
-            if self._labels.get(label) != number and (may_wait or number in self._answering()):
-                self._labels[label] = number
-                _LOG.info("%s/%d bears label %s", self.name, number, label)
+        for label, number in move_labels(self._labels, desired, self._answering(), self._rules.labels_may_wait):
+            self._rules.swaps.label_moved(self.name, label)
+            _LOG.info("%s/%d bears label %s", self.name, number, label)
+        for version in self._versions.values():
+            version.label = label_of(self._labels, version.number)
 
     def _unload_replaced(self) -> None:
         available = self._available()
@@ -289,6 +291,7 @@ class ServedModel:
                 give_back_memory()
         with self._changed:
             version.state = State.END
+            self._rules.swaps.unloaded(self.name, version.number)
             _LOG.info("%s/%d END", self.name, version.number)
             self._settle()
 

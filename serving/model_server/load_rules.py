@@ -13,6 +13,7 @@ from typing import NamedTuple
 from serving.model_server.errors import ServingError, load_failure
 from serving.model_server.identity import Identity, read_identity
 from serving.model_server.runtimes import Loaded, LoadVersion, Owed
+from serving.model_server.swaps import Swaps
 from serving.wire.status_pb2 import Code
 from slipway.errors import IntegrityError
 
@@ -46,6 +47,7 @@ class LoadRules:
     load_slots: AbstractContextManager[object] = _NO_LIMIT  # entered by what loads, or unloads, one version
     unload_slots: AbstractContextManager[object] = _NO_LIMIT
     clock: Callable[[], float] = time.monotonic
+    swaps: Swaps = field(default_factory=Swaps)  # told what becomes of versions and labels
     admit: Callable[[str, Path], None] = lambda _name, _path: None  # raises for what may not be served as that model
 
     def attempt(self, model: str, platform: str, path: Path, may_owe: Callable[[], bool]) -> Attempt:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from serving.model_server.choosing import Candidate, Choose
+from serving.model_server.errors import GoldenError
 from serving.model_server.pace import Pace, PacedRuntime
 from serving.model_server.predict import predict
 from serving.model_server.runtimes import Loaded, LoadVersion, Refined, Runtime, Variant
@@ -16,7 +17,6 @@ from serving.model_server.warmup import warm_up
 from serving.model_server.witness import Witness
 from serving.servable.golden import Asked, GoldenReport, GoldenRequests, check_golden, load_golden, with_answers
 from serving.servable.layout import GOLDEN, MANIFEST, published_path, variant_path
-from slipway.errors import IntegrityError
 
 _GOLDEN_BATCH = 8
 # A picture's file goes through all that its pixels go through, if one network answers both: a few of these, then.
@@ -150,7 +150,7 @@ class _Trial:
         return files.manifest.variants[self.candidate.name].tolerance
 
     def _refuse(self, report: GoldenReport) -> None:
-        raise IntegrityError(
+        raise GoldenError(
             f"{self.directory}: its golden requests are not answered as when it was built: {report.summary()}. "
             "Serve another version, or build this one again."
         )

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from serving.model_server.callers import client_of
 from serving.model_server.errors import ServingError
 from serving.model_server.flags import Flags
+from serving.model_server.labels import label_of
 from serving.model_server.models import Models
-from serving.model_server.observer import borne_label
 from serving.model_server.predict import run_signature
 from serving.model_server.request import Request
 from serving.model_server.version import Lease
@@ -105,6 +105,6 @@ def _probabilities(output: "npt.NDArray[Any] | None", images: int) -> "npt.NDArr
 
 def _label(models: Models, model: str, version: int) -> str:
     try:
-        return borne_label(models.named(model), version)
+        return label_of(models.named(model).labels, version)
     except ServingError:  # no longer listed
         return ""

@@ -5,6 +5,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from serving.model_server.spans import Tracing
+from serving.model_server.swaps import Swaps
 from serving.prediction_log.rules import LogCounts
 from serving.wire.status_pb2 import Code
 
@@ -17,10 +19,14 @@ Labels = TypeVar("Labels")
 
 
 class RequestLabels(NamedTuple):
-    """What a prediction is counted by; what it did not come to know, as the version of an unknown model, is empty."""
+    """What a prediction is counted by; what it did not come to know, as the version of an unknown model, is empty.
+
+    label: what the version bore then. Labels are the config's: clients cannot make any up.
+    """
 
     model: str
     version: str
+    label: str
     signature: str
     variant: str
     api: str
@@ -44,6 +50,13 @@ class LoadLabels(NamedTuple):
     model: str
     path: str
     code: Code.ValueType
+
+
+class RowLabels(NamedTuple):
+    """What a batch is counted by."""
+
+    model: str
+    version: str
 
 
 class Histogram:
@@ -70,14 +83,19 @@ class Histogram:
 class Metrics:
     """Counts since the start. Every method may be called from any thread.
 
-    `serves` says whether a model of that name is served: a name that a client made up is not kept.
+    `serves` says whether a model of that name is served: a name that a client made up is not kept. `tracing`: what is
+    told of single predictions, besides.
     """
 
-    def __init__(self, serves: Callable[[str], bool] = lambda _name: True) -> None:
+    def __init__(self, serves: Callable[[str], bool] = lambda _name: True, tracing: Tracing | None = None) -> None:
         self._serves = serves
+        self.tracing = tracing
+        self.swaps = Swaps()
         self._lock = threading.Lock()
-        self._in_flight = 0
+        self._in_flight = self._waiting = 0
         self._refused = 0
+        self._waits = Histogram(LATENCY_BOUNDS_US)
+        self._rows: dict[RowLabels, Histogram] = {}
         self._denied: dict[tuple[str, str], int] = {}
         self._batches = Histogram(BATCH_BOUNDS)
         self._requests: dict[RequestLabels, Histogram] = {}
@@ -95,10 +113,23 @@ class Metrics:
         with self._lock:
             self._denied[api, reason] = self._denied.get((api, reason), 0) + 1
 
-    def batch(self, rows: int) -> None:
-        """A batch of so many rows, padding included, is run."""
+    def batch(self, by: RowLabels | None, rows: int) -> None:
+        """A batch of so many rows, padding included, is run; for a version, unless what it is for is not counted."""
         with self._lock:
             self._batches.add(rows)
+            if by is not None:
+                _at(self._rows, by, BATCH_BOUNDS).add(rows)
+
+    def queued(self) -> None:
+        """A prediction waits for a thread."""
+        with self._lock:
+            self._waiting += 1
+
+    def begun(self, waited_s: float) -> None:
+        """A prediction that waited has a thread, or was given up."""
+        with self._lock:
+            self._waiting -= 1
+            self._waits.add(waited_s * 1e6)
 
     def loaded(self, model: str, path: str, code: Code.ValueType, took_s: float) -> None:
         """A load of the version directory `path` ended in `code`."""
@@ -118,33 +149,49 @@ class Metrics:
             self._in_flight -= 1
             _at(self._requests, labels).add(took_s * 1e6)
 
-    def ran(self, labels: RunLabels, took_s: float) -> None:
-        """A runtime ran."""
+    def ran(self, labels: RunLabels, took_s: float, rows: int = 0) -> None:
+        """A runtime ran; so many rows, if that was no part of a larger batch."""
         with self._lock:
             _at(self._runs, labels).add(took_s * 1e6)
+            if rows:
+                _at(self._rows, RowLabels(labels.model, labels.version), BATCH_BOUNDS).add(rows)
 
     def snapshot(self) -> "Snapshot":
         """What was counted so far; the histograms are the live ones, in microseconds."""
         with self._lock:
-            requests, runs, loads = dict(self._requests), dict(self._runs), dict(self._loads)
-            denied = dict(self._denied)
-            return Snapshot(self._in_flight, self._refused, denied, self._batches, requests, runs, loads)
+            return Snapshot(
+                self._in_flight,
+                self._waiting,
+                self._refused,
+                dict(self._denied),
+                self._batches,
+                self._waits,
+                dict(self._rows),
+                dict(self._requests),
+                dict(self._runs),
+                dict(self._loads),
+            )
 
 
 class Snapshot(NamedTuple):
     """The counts at one moment."""
 
     in_flight: int
+    waiting: int
     refused: int
     denied: dict[tuple[str, str], int]
     batches: Histogram
+    waits: Histogram
+    rows: dict[RowLabels, Histogram]
     requests: dict[RequestLabels, Histogram]
     runs: dict[RunLabels, Histogram]
     loads: dict[LoadLabels, Histogram]
 
 
-def _at(histograms: dict[Labels, Histogram], labels: Labels) -> Histogram:
+def _at(
+    histograms: dict[Labels, Histogram], labels: Labels, bounds: tuple[float, ...] = LATENCY_BOUNDS_US
+) -> Histogram:
     found = histograms.get(labels)
     if found is None:
-        found = histograms[labels] = Histogram(LATENCY_BOUNDS_US)
+        found = histograms[labels] = Histogram(bounds)
     return found

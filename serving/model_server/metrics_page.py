@@ -11,30 +11,15 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from serving.model_config import STABLE
 from serving.model_server.metrics import Histogram, Labels, Metrics, Snapshot
+from serving.model_server.metrics_of_versions import version_families
 from serving.model_server.models import Models
-from serving.model_server.observer import observations
-from serving.model_server.version import State
 from serving.prediction_log.rules import LogCounts
-from serving.traffic import CANARY
 from serving.wire.status_pb2 import Code
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 # prometheus-client ends a counter's name in _total; TensorFlow Serving's have their own.
 _COUNTER_HEADING = re.compile(rb"^# (HELP|TYPE) (:tensorflow:\S+)_total ", re.MULTILINE)
-_OBSERVED = {
-    "requests": "Predictions that a version ran, of those that named neither version nor label, and copies.",
-    "errors": "Those that it failed.",
-    "labelled": "Images of theirs whose true label came.",
-    "correct": "Those whose first class was the true label.",
-}
-_SHADOW = {
-    "compared": "Images of copies whose first class was compared with the answer's.",
-    "disagreed": "Those where they differ.",
-    "dropped": "Copies that were not run for want of time.",
-}
-_STATES = ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
 
 
 def metrics_page(metrics: Metrics, models: Models, registry: CollectorRegistry) -> Callable[[], bytes]:
@@ -58,28 +43,9 @@ class _Collected(Collector):
         now = self._metrics.snapshot()
         yield from _tensorflow_serving(now)
         yield from _slipway(now)
-        yield from self._versions()
-        yield from _observed(self._models)
+        yield from version_families(self._models, self._metrics.swaps.snapshot())
         if self._metrics.log_counts is not None:
             yield from _prediction_log(self._metrics.log_counts())
-
-    def _versions(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(
-            "slipway_version_state", "1 for the state that a version is in.", labels=("model", "version", "state")
-        )
-        faults = GaugeMetricFamily(
-            "slipway_version_faults",
-            "Faults found in a version since it is AVAILABLE.",
-            labels=("model", "version"),
-        )
-        for model in self._models.served():
-            for version in model.versions():
-                for state in _STATES:
-                    current = State.Name(version.state) == state
-                    family.add_metric((model.name, str(version.number), state), float(current))
-                faults.add_metric((model.name, str(version.number)), len(version.faults))
-        yield family
-        yield faults
 
 
 def _prediction_log(counts: LogCounts) -> Iterator[Metric]:
@@ -91,32 +57,6 @@ def _prediction_log(counts: LogCounts) -> Iterator[Metric]:
     if counts.oldest_s is not None:
         oldest.add_metric((), counts.oldest_s)
     yield oldest
-
-
-def _observed(models: Models) -> Iterator[Metric]:
-    """What the split gave each AVAILABLE version, and what came of it."""
-    share = GaugeMetricFamily(
-        "slipway_traffic_share", "Share of a model's traffic, 0 to 1, by the traffic config.", labels=("model", "label")
-    )
-    by = ("model", "version", "label")
-    observed = {
-        name: CounterMetricFamily(f"slipway_observed_{name}", _OBSERVED[name], labels=(*by, "of")) for name in _OBSERVED
-    }
-    shadow = {name: CounterMetricFamily(f"slipway_shadow_{name}", _SHADOW[name], labels=by) for name in _SHADOW}
-    for model in models.served():
-        traffic = models.traffic(model.name)
-        for label, percent in ((STABLE, traffic.stable), (CANARY, traffic.canary), ("shadow", traffic.shadow)):
-            share.add_metric((model.name, label), percent / 100)
-        for seen in observations(model).versions:
-            which = (model.name, str(seen.version), seen.label)
-            for name, family in observed.items():
-                family.add_metric((*which, "answers"), getattr(seen, name))
-                family.add_metric((*which, "copies"), getattr(seen.shadow, name))
-            for name, family in shadow.items():
-                family.add_metric(which, getattr(seen.shadow, name))
-    yield share
-    yield from observed.values()
-    yield from shadow.values()
 
 
 def _tensorflow_serving(now: Snapshot) -> Iterator[Metric]:
@@ -154,7 +94,7 @@ def _tensorflow_serving(now: Snapshot) -> Iterator[Metric]:
 
 
 def _slipway(now: Snapshot) -> Iterator[Metric]:
-    labels = ("model", "version", "signature", "variant", "api", "method")
+    labels = ("model", "version", "label", "signature", "variant", "api", "method")
     count = CounterMetricFamily("slipway_requests", "Predictions answered.", labels=(*labels, "status"))
     for *by, code, found in ((*by, found) for by, found in now.requests.items()):
         count.add_metric((*by, Code.Name(code)), sum(found.counts))
@@ -163,7 +103,7 @@ def _slipway(now: Snapshot) -> Iterator[Metric]:
         "slipway_request_seconds",
         "Time from a prediction's arrival to its answer.",
         labels,
-        _grouped(now.requests, lambda by: by[:6]),
+        _grouped(now.requests, lambda by: by[:7]),
         unit=1e-6,
     )
     yield _histogram(
@@ -174,6 +114,16 @@ def _slipway(now: Snapshot) -> Iterator[Metric]:
         unit=1e-6,
     )
     yield GaugeMetricFamily("slipway_requests_in_flight", "Predictions being answered.", value=now.in_flight)
+    yield GaugeMetricFamily("slipway_requests_waiting", "Predictions that wait for a thread.", value=now.waiting)
+    yield _histogram(
+        "slipway_request_wait_seconds", "Time that predictions waited for a thread.", (), {(): now.waits}, unit=1e-6
+    )
+    yield _histogram(
+        "slipway_batch_rows",
+        "Rows that the runtime was given at once.",
+        ("model", "version"),
+        _grouped(now.rows, tuple),
+    )
     yield CounterMetricFamily("slipway_requests_refused", "Predictions refused for overload.", value=now.refused)
     denied = CounterMetricFamily(
         "slipway_requests_denied", "Requests without a token that lets them in.", labels=("api", "reason")

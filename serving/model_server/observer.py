@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable
 from secrets import token_hex
 
-from serving.model_config import STABLE
 from serving.model_server.answered import Answered
 from serving.model_server.errors import ServingError
 from serving.model_server.lifecycle import ServedModel
@@ -13,7 +12,6 @@ from serving.model_server.shadows import Copy, Shadows
 from serving.model_server.tally import confidence_of, first_classes
 from serving.model_server.version import Lease, State
 from serving.observations import Observations
-from serving.traffic import CANARY
 from serving.wire.status_pb2 import Code
 
 _SERVER = token_hex(8)
@@ -62,17 +60,11 @@ def observations(model: ServedModel) -> Observations:
         _SERVER,
         model.name,
         tuple(
-            version.tally.snapshot(version.number, borne_label(model, version.number))
+            version.tally.snapshot(version.number, version.label)
             for version in model.versions()
             if version.state == State.AVAILABLE
         ),
     )
-
-
-def borne_label(model: ServedModel, number: int) -> str:
-    """The label that a version bears: `stable` or `canary` if it bears several."""
-    borne = [label for label, labelled in sorted(model.labels.items()) if labelled == number]
-    return next((label for label in (STABLE, CANARY) if label in borne), borne[0] if borne else "")
 
 
 def _is_internal(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +20,7 @@ from serving.model_server.door_files import read_door_files
 from serving.model_server.flags import Flags
 from serving.model_server.load_rules import LoadRules
 from serving.model_server.loading import checked_loader
+from serving.model_server.log_format import start_logging
 from serving.model_server.logged import Logged, open_log
 from serving.model_server.memory import bound_arenas, keep_for_good
 from serving.model_server.metrics import Metrics
@@ -31,6 +31,7 @@ from serving.model_server.polling import Poller
 from serving.model_server.runtimes import RUNTIMES, LoadVersion
 from serving.model_server.shadows import Shadows
 from serving.model_server.signatures import Signatures
+from serving.model_server.spans import Tracing
 from serving.model_server.traffic_file import TrafficFile
 
 _LOG = logging.getLogger(__name__)
@@ -42,13 +43,13 @@ def serve(flags: Flags) -> None:
     Raises UnavailableError if a port is taken, InputError if the config file is wrong. Whatever it ends by, threads
     may still load a version then, or run an overdue request.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("serving").setLevel(logging.INFO)
+    start_logging(flags.log_format)
     bound_arenas()
-    metrics = Metrics(lambda name: any(model.name == name for model in models.served()))
+    tracing = _tracing(flags)
+    metrics = Metrics(lambda name: any(model.name == name for model in models.served()), tracing)
     files = read_door_files(flags, metrics.denied)
     _set_tensorflow_threads(flags)
-    admission = Admission(flags.overload_wait_ms / 1000, metrics.refused)
+    admission = Admission(flags.overload_wait_ms / 1000, metrics.refused, queue=metrics)
     traffic = TrafficFile(Path(flags.traffic_config_file) if flags.traffic_config_file else None)
     log = open_log(flags, lambda: models, lambda: admission.in_flight)
     answered = Answered() if log is None else Answered(on_labelled=log.labelled)
@@ -72,7 +73,18 @@ def serve(flags: Flags) -> None:
     ports.run(rest_socket)
     if log is not None:
         log.close()
+    if tracing is not None:
+        tracing.close()
     _LOG.info("stopped")
+
+
+def _tracing(flags: Flags) -> Tracing | None:
+    """What sends spans; InputError where they are asked for and what sends them is not installed."""
+    if not flags.trace_endpoint:
+        return None
+    from serving.model_server.otlp_tracing import OtlpTracing
+
+    return OtlpTracing(flags.trace_endpoint, flags.trace_sample)
 
 
 def _load_rules(flags: Flags, metrics: Metrics, pace: Pace) -> LoadRules:
@@ -97,6 +109,7 @@ def _load_rules(flags: Flags, metrics: Metrics, pace: Pace) -> LoadRules:
         on_loaded=lambda name, path, code, took_s: metrics.loaded(name, str(path), code, took_s),
         load_slots=_slots(flags.num_load_threads),
         unload_slots=_slots(flags.num_unload_threads),
+        swaps=metrics.swaps,
     )
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from serving.model_server.callers import Caller
 from serving.model_server.errors import ServingError
 from serving.model_server.identity import NOBODY, Pairs, Served, identity_pairs
-from serving.model_server.metrics import Metrics, RequestLabels, RunLabels
+from serving.model_server.metrics import Metrics, RequestLabels, RowLabels, RunLabels
+from serving.model_server.spans import Attributes, Interval, Trace
+from serving.model_server.waiting import current_wait
 from serving.request_ids import new_request_id
 from serving.wire.status_pb2 import Code
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+
+
+_SERVERS_OWN = {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
 
 
 class Run(NamedTuple):
@@ -33,7 +38,8 @@ class Request:
     """To be entered when it arrives and left when it is answered, and counted then; `api` is REST or GRPC.
 
     served: the version that came to answer it. runs: those that did not fail; run_s: the time of all; run_failed:
-    whether one failed.
+    whether one failed. batched: whether its rows are run, and counted, with those of others. parts: for its trace, if
+    it has one.
     """
 
     __slots__ = (
@@ -41,11 +47,14 @@ class Request:
         "_id",
         "_method",
         "_metrics",
-        "_model",
         "_started",
         "_token",
+        "_trace",
+        "batched",
         "caller",
         "code",
+        "model",
+        "parts",
         "run_failed",
         "run_s",
         "runs",
@@ -55,7 +64,7 @@ class Request:
 
     def __init__(self, metrics: Metrics, api: str, method: str, model: str, caller: Caller | None = None) -> None:
         self._metrics = metrics
-        self._api, self._method, self._model = api, method, model
+        self._api, self._method, self.model = api, method, model
         self._id = self.signature = ""
         self.caller = caller
         self.code: Code.ValueType = Code.OK
@@ -63,11 +72,17 @@ class Request:
         self.runs: list[Run] = []
         self.run_s = 0.0
         self.run_failed = False
+        self.batched = False
+        self.parts: list[Interval] = []
+        self._trace: Trace | None = None
 
     def __enter__(self) -> Self:
         self._metrics.arrived()
         self._token: Token[Request | None] = _CURRENT.set(self)
         self._started = time.perf_counter()
+        tracing = self._metrics.tracing
+        if tracing is not None:
+            self._trace = tracing.begin(self._method, self.caller, self._begun_s())
         return self
 
     def __exit__(
@@ -77,9 +92,12 @@ class Request:
         _CURRENT.reset(self._token)
         if error is not None:
             self.code = _code(error)
-        version, variant = (str(self.served.version), self.served.variant) if self.served else ("", "")
-        labels = RequestLabels(self._model, version, self.signature, variant, self._api, self._method, self.code)
+        served = self.served
+        version, label, variant = (str(served.version), served.label, served.variant) if served else ("", "", "")
+        labels = RequestLabels(self.model, version, label, self.signature, variant, self._api, self._method, self.code)
         self._metrics.answered(labels, took_s)
+        if self._trace is not None:
+            self._trace.end(self.parts, self._told(), Code.Name(self.code) if self.code in _SERVERS_OWN else "")
 
     @property
     def id(self) -> str:
@@ -101,18 +119,65 @@ class Request:
     def ran(self, run: Run, took_s: float) -> None:
         """The version ran a signature for this request."""
         self.runs.append(run)
-        self._count(run.signature, took_s)
+        rows = _rows(run)
+        self._count(run.signature, took_s, 0 if self.batched else rows)
+        if self._trace is not None:
+            self._note("batch" if self.batched else "run", time.perf_counter() - took_s, rows)
+            self._note_wait()
+
+    def ran_in_batch(self, begun_s: float, rows: int) -> None:
+        """A batch of so many rows, this one's among them, was run; by any thread."""
+        if self._trace is not None:
+            self._note("run", begun_s, rows)
 
     def failed(self, signature: str, took_s: float) -> None:
         """The version failed a signature for this request."""
         self.run_failed = True
         self._count(signature, took_s)
 
-    def _count(self, signature: str, took_s: float) -> None:
+    @property
+    def row_labels(self) -> RowLabels:
+        """What a batch with its rows is counted by."""
+        return RowLabels(self.model, str((self.served or NOBODY).version))
+
+    def _begun_s(self) -> float:
+        """When it was taken: a gRPC call waits for its thread before it comes here."""
+        wait = current_wait()
+        return self._started if wait is None else min(wait.since_s, self._started)
+
+    def _note(self, name: str, begun_s: float, rows: int) -> None:
+        self.parts.append(Interval(name, begun_s, time.perf_counter(), {"slipway.rows": rows}))
+
+    def _note_wait(self) -> None:
+        wait = current_wait()
+        if wait is not None and not any(part.name == "queue" for part in self.parts):
+            self.parts.append(Interval("queue", wait.since_s, wait.until_s, {}))
+
+    def _told(self) -> Attributes:
+        served = self.served or NOBODY
+        return {
+            "slipway.model": self.model,
+            "slipway.version": served.version,
+            "slipway.label": served.label,
+            "slipway.variant": served.variant,
+            "slipway.signature": self.signature,
+            "slipway.request_id": self.id,
+            "slipway.api": self._api,
+            "slipway.status": Code.Name(self.code),
+        }
+
+    def _count(self, signature: str, took_s: float, rows: int = 0) -> None:
         self.signature = signature
         self.run_s += took_s
         served = self.served or NOBODY
-        self._metrics.ran(RunLabels(self._model, str(served.version), signature, served.variant, self._method), took_s)
+        by = RunLabels(self.model, str(served.version), signature, served.variant, self._method)
+        self._metrics.ran(by, took_s, rows)
+
+
+def _rows(run: Run) -> int:
+    """The rows of its first input; 0 for one that has none."""
+    first = next(iter(run.inputs.values()), None)
+    return len(first) if first is not None and first.ndim else 0
 
 
 _CURRENT: ContextVar[Request | None] = ContextVar("request", default=None)

@@ -33,6 +33,7 @@ class Version:
     loaded: Loaded | None = None
     tally: Tally = field(default_factory=Tally)
     uses: int = 0
+    label: str = ""  # as `label_of` has it
     owes: bool = False  # only requests that name its number reach it yet
     faults: list[ServingError] = field(default_factory=list)  # found since it is AVAILABLE
 
@@ -75,8 +76,8 @@ class Assigned(NamedTuple):
 class Lease:
     """The right to run a version until the `with` block ends; the version stays loaded so long.
 
-    assigned: set for a request that named neither version nor label. on_left: called at the end, with the error that
-    the block ends by, if any.
+    label: what the version bore when the lease was taken. assigned: set for a request that named neither version nor
+    label. on_left: called at the end, with the error that the block ends by, if any.
     """
 
     model: str
@@ -85,6 +86,7 @@ class Lease:
     variant: Variant
     _version: Version
     _changed: threading.Condition = field(repr=False)
+    label: str = ""
     assigned: Assigned | None = None
     on_left: Callable[[BaseException | None], None] | None = None
 
@@ -93,7 +95,8 @@ class Lease:
         """A lease on an AVAILABLE version; the caller holds its model's lock."""
         assert version.loaded is not None
         version.uses += 1
-        return cls(model, version.number, version.loaded.runtime, version.loaded.variant, version, changed)
+        loaded = version.loaded
+        return cls(model, version.number, loaded.runtime, loaded.variant, version, changed, version.label)
 
     @property
     def tally(self) -> Tally:
@@ -103,7 +106,7 @@ class Lease:
     @property
     def served(self) -> Served:
         """What answers say of it."""
-        return Served(self.model, self.number, self.variant.name, self.tally.identity.digest)
+        return Served(self.model, self.number, self.variant.name, self.tally.identity.digest, self.label)
 
     def __enter__(self) -> Self:
         return self

@@ -47,8 +47,11 @@ class Batched:
         parameters.setdefault("max_execution_batch_size", parameters.get("max_batch_size", 1000))
         rules = BatchingParameters(num_batch_threads=threads, **parameters)
         self.rows = []
-        self.runtime = BatchingRuntime(self.inner, rules, BatchThreads(threads), self.rows.append)
+        self.runtime = BatchingRuntime(self.inner, rules, BatchThreads(threads), self.told)
         self.pool = ThreadPoolExecutor(64)
+
+    def told(self, _version, rows):
+        self.rows.append(rows)
 
     def ask(self, *values, signature="serving_default", name="x"):
         return self.pool.submit(self.runtime.run, signature, {name: np.array(values, np.float32)}, ["y"])

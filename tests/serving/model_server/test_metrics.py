@@ -160,7 +160,7 @@ def test_our_own_name_the_version_the_signature_and_the_variant(world):
     def count(**labels):
         return found["slipway_requests_total", *(f"{name}={value}" for name, value in sorted(labels.items()))]
 
-    same = {"model": "m", "variant": "fake"}
+    same = {"model": "m", "label": "", "variant": "fake"}
     rest = {**same, "api": "REST", "method": "predict"}
     assert count(**rest, version=2, signature="serving_default", status="OK") == 1
     assert count(**rest, version=1, signature="crash", status="INTERNAL") == 1

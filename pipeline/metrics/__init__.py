@@ -1,0 +1,1 @@
+"""What Prometheus is told of the life cycle: `slipway reconcile --watch --metrics-port N`."""
