@@ -40,7 +40,12 @@ def serving(folder, collector):
     models.write_text(f"""model_config_list {{ config {{ name: "digits" base_path: "{base}" model_platform: "tensorflow"
         model_version_policy {{ all {{}} }} version_labels {{ key: "stable" value: 1 }} }} }}""")
     flags = [f"--model_config_file={models}", f"--monitoring_config_file={monitoring}", "--default_label=stable"]
-    flags += ["--runtime=onnxruntime", "--allow_version_labels_for_unavailable_models", "--log_format=json"]
+    flags += [
+        "--runtime=onnxruntime",
+        f"--prediction_log={folder}/log",
+        "--allow_version_labels_for_unavailable_models",
+        "--log_format=json",
+    ]
     with model_server(folder / "server.log", *flags, f"--trace_endpoint={collector.url}") as server:
         server.wait_ready()
         yield server
