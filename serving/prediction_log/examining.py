@@ -14,7 +14,7 @@ from serving.prediction_log.pictures import EMBED_SIGNATURES, images_of, network
 from serving.prediction_log.waiting import size_bytes
 
 _RESTS = 99.0  # as long as an image took, before the next, while requests wait for a core: 1 % of one
-_MOST_WAITING = 512
+_MOST_WAITING = 256  # worked off within a second or so once the load ends
 _MOST_BYTES = 2**25
 _MOST_EMBEDDED = 32  # images of one request
 
