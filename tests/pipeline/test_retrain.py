@@ -19,7 +19,7 @@ from tests.pipeline.lifecycle_world import NAME, NETWORK, World, json_of, wait_u
 pytestmark = pytest.mark.integration
 
 REGRESSION = 60
-TRAIN = (*NETWORK, "--epochs", "2", "--batch-size", "64", "--max-minutes", "10")
+TRAIN = (*NETWORK, "--epochs", "2", "--batch-size", "64", "--max-minutes", "10", "--learning-rate", "0.003")
 WITHOUT_SCHEDULE = tuple(word for word in TRAIN if word not in {"--schedule", "cosine"})
 
 
