@@ -17,19 +17,16 @@ def report(*, passed):
 
 
 @pytest.mark.parametrize(
-    ("ending", "code", "said"),
+    ("ending", "said"),
     [
-        ("promoted", 0, "pets: promoted version 4 (new data); accuracy 0.9700, regression set 0.9000; run abc"),
-        (
-            "canary",
-            0,
-            "pets: started version 4 as the canary (new data); accuracy 0.9700, regression set 0.9000; run abc",
-        ),
+        ("promoted", "pets: promoted version 4 (new data)"),
+        ("canary", "pets: started version 4 as the canary (new data)"),
     ],
 )
-def test_what_went_on_says_the_numbers(ending, code, said):
+def test_what_went_on_says_the_numbers(ending, said):
     outcome = Outcome("pets", ending, "new data", "abc", 4, report(passed=True))
-    assert (outcome.exit_code, outcome.line()) == (code, said)
+    assert outcome.line() == f"{said}; accuracy 0.9700, regression set 0.9000; run abc"
+    assert outcome.exit_code == 0
 
 
 def test_a_refusal_says_by_which_rule_and_leaves_with_3():
