@@ -227,7 +227,7 @@ def fit_epoch(
     learn, check = learn_and_check
     callbacks = [step_callback(epoch + 1, config.epochs, -(-images // config.batch_size))]
     if budget is not None:
-        callbacks.append(keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: budget.check_first_epoch()))
+        callbacks.append(keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: budget.check_first_epoch()))
     history = network.fit(
         learn,
         validation_data=check,

@@ -19,7 +19,7 @@ from tests.pipeline.lifecycle_world import NAME, NETWORK, World, json_of, wait_u
 pytestmark = pytest.mark.integration
 
 REGRESSION = 60
-TRAIN = (*NETWORK, "--epochs", "2", "--batch-size", "64", "--max-minutes", "10")
+TRAIN = (*NETWORK, "--epochs", "2", "--batch-size", "64", "--max-minutes", "10", "--learning-rate", "0.003")
 WITHOUT_SCHEDULE = tuple(word for word in TRAIN if word not in {"--schedule", "cosine"})
 
 
@@ -162,3 +162,13 @@ def test_the_champions_weights_are_begun_with_and_a_better_candidate_goes_live(w
     assert set(map(str, world.live().values())) == {"4", "[4]"}
     first_epoch = next(line for line in done.err.splitlines() if "epoch 1/2" in line)
     assert float(first_epoch.split("  accuracy ")[1].split()[0]) > 0.93
+
+
+def test_a_schedule_says_when_it_retrains_next_and_ends_in_order(original):
+    process = original.start("retrain", "--schedule", "0 3 * * *")
+    line = process.stderr.readline()
+    os.kill(process.pid, signal.SIGTERM)
+    done = original.finish(process, 60)
+    assert line.startswith("next retraining at ")
+    assert " 03:00:00" in line
+    assert (done.code, done.err) == (0, "stopping\n")

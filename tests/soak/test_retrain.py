@@ -62,3 +62,15 @@ def test_after_a_kill_in_a_phase_the_next_one_ends_and_nothing_is_left(world, ph
     assert len(live) == 1
     assert (str(outcome["version"]) in live) is (outcome["ending"] == "promoted")
     world.ledger.verify_chain()
+
+
+def test_a_schedule_that_is_ended_stops_the_one_that_runs_and_the_next_goes_on_with_it(world):
+    process = world.start(*NEXT, "--schedule", "* * * * *")
+    wait_until(lambda: asked(world, OPEN, NAME) == ["train"], "it never began to train", every_s=0.1)
+    os.kill(process.pid, signal.SIGTERM)
+    ended = world.finish(process)
+    assert ended.code == 0, ended.err
+    assert "retrain ended with exit code 130" in ended.err
+    assert asked(world, OPEN, NAME) == ["train"]
+    assert asked(world, "SELECT name FROM runs WHERE status = 'RUNNING'") == []
+    assert json_of(world.run(*NEXT))["resumed"]
