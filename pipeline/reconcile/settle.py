@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 
+from pipeline.page_facts import refresh_page
 from pipeline.reconcile.reconcile import reconcile_once
 from pipeline.reconcile.report import ModelReport, Report
 from pipeline.reconcile.world import World, read_listing
@@ -24,7 +25,10 @@ def pass_alone(
 ) -> Report:
     """One pass under the lease "reconcile"; ConflictError if somebody else holds it for longer than `wait_s`."""
     with renewed_lease(world.ledger, KEY, world.config.reconcile.lease_s, wait_s) as held:
-        return reconcile_once(replace(world, check=held.check), names, dry_run=dry_run)
+        made = reconcile_once(replace(world, check=held.check), names, dry_run=dry_run)
+        if not dry_run:
+            refresh_page(world, made, of_all=names is None)
+        return made
 
 
 def settle(world: World, name: str, version: int, alias: str) -> Report:
