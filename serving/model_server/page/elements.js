@@ -11,7 +11,8 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-export function table(caption, headings, rows, numbers = 1) {
+// name: for whoever hears the page. numbers: the first column of numbers.
+export function table(name, caption, headings, rows, numbers = 1) {
   const kind = (index) => (index >= numbers ? "number" : "");
   const head = make("tr", {}, ...headings.map((text, index) => make("th", { scope: "col", class: kind(index) }, text)));
   const body = rows.map((row) => make("tr", {}, ...row.map((cell, index) =>
@@ -19,7 +20,7 @@ export function table(caption, headings, rows, numbers = 1) {
   const whole = make("table", {}, caption ? make("caption", {}, caption) : null,
     make("thead", {}, head), make("tbody", {}, ...body));
   // A wide table is scrolled within itself, also by keys.
-  return make("div", { class: "wide", tabIndex: 0, role: "region", "aria-label": caption || "Table" }, whole);
+  return make("div", { class: "wide", tabIndex: 0, role: "region", "aria-label": name }, whole);
 }
 
 export function link(address, text) {

@@ -73,7 +73,7 @@ function showTraffic(place, model, observations) {
     ? ` Set: canary ${model.traffic.canary} %, shadow ${model.traffic.shadow} %.` : "";
   const caption = `Requests that named no version. Share, p50 and p95 are of the last minute, or of all if it had none.${split}`;
   show(place, [rows, caption], () => [
-    table(caption, ["", "requests", "errors", "share", "p50 ms", "p95 ms"], rows)]);
+    table(`Traffic of ${model.name}`, caption, ["version", "requests", "errors", "share", "p50 ms", "p95 ms"], rows)]);
 }
 
 function since(old, each) {
@@ -115,7 +115,7 @@ function rules(entry) {
   const number = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : "missing");
   const rows = entry.rules.map((rule) => [String(rule.rule), number(rule.measured), `${rule.relation} ${number(rule.limit)}`,
     make("span", { class: rule.passed ? "good" : "bad" }, rule.passed ? "pass" : "REFUSE"), String(rule.note ?? "")]);
-  return table(`Gate of entry ${entry.id}`, ["rule", "measured", "wanted", "verdict", "note"], rows, 9);
+  return table(`Gate of entry ${entry.id}`, "", ["rule", "measured", "wanted", "verdict", "note"], rows, 9);
 }
 
 export function showCards(place, page) {
@@ -124,7 +124,7 @@ export function showCards(place, page) {
   const open = new Set([...place.querySelectorAll("details[open]")].map((each) => each.dataset.id));
   show(place, cards, () => cards.length ? cards.map(([name, version, text]) => {
     const id = `${name} version ${version}`;
-    const box = make("details", { open: open.has(id) }, make("summary", {}, id), ...markdown(text, 3));
+    const box = make("details", { open: open.has(id) }, make("summary", {}, id), ...markdown(text, 3, id));
     box.dataset.id = id;
     return box;
   }) : [make("p", { class: "faint" }, "None is known here.")]);

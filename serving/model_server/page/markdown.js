@@ -2,10 +2,12 @@
 
 import { isWeb, link, make, table } from "./elements.js";
 
-export function markdown(text, level) {
+// name: what the card is of, for whoever hears the page. level: of its first heading.
+export function markdown(text, level, name) {
   const lines = String(text).split(/\r?\n/);
   const found = [];
-  let title = "Table";
+  let title = "";
+  const region = () => `${name}, ${title}, ${found.length}`;
   for (let at = 0; at < lines.length;) {
     const line = lines[at];
     const heading = /^(#{1,6})\s+(.*)$/.exec(line);
@@ -13,7 +15,7 @@ export function markdown(text, level) {
       const end = lines.findIndex((each, place) => place > at && /^```/.test(each));
       const until = end < 0 ? lines.length : end;
       const code = make("code", {}, lines.slice(at + 1, until).join("\n"));
-      found.push(make("pre", { tabIndex: 0, role: "region", "aria-label": `${title}: code` }, code));
+      found.push(make("pre", { tabIndex: 0, role: "region", "aria-label": region() }, code));
       at = until + 1;
     } else if (heading) {
       title = heading[2];
@@ -24,9 +26,7 @@ export function markdown(text, level) {
       for (; at < lines.length && /^\|/.test(lines[at]); at += 1) rows.push(cells(lines[at]));
       const body = rows.slice(1).filter((row) => !row.every((cell) => /^:?-+:?$/.test(cell)));
       const wrapped = (row) => row.map((cell) => make("span", {}, ...inline(cell)));
-      const made = table("", rows[0], body.map(wrapped));
-      made.setAttribute("aria-label", title);
-      found.push(made);
+      found.push(table(region(), "", rows[0], body.map(wrapped), rows[0].length));
     } else if (/^- /.test(line)) {
       const items = [];
       for (; at < lines.length && /^(- | {2,}\S)/.test(lines[at]); at += 1) {

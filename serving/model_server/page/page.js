@@ -64,7 +64,7 @@ function showAll(observed) {
   showCards(at("cards"), page);
   showChoice();
   const live = page.models.filter((model) => model.versions.some((each) => each.state === "AVAILABLE")).length;
-  say(`${live} of ${page.models.length} ${page.models.length === 1 ? "model answers" : "models answer"}.`);
+  say(`Models that answer: ${live} of ${page.models.length}.`);
 }
 
 function showChoice() {
