@@ -116,8 +116,8 @@ def _measured(evaluation: Evaluation) -> str:
     return (
         f"\n## Quality\n\n{quality(evaluation)}\n## Classes\n\n| class | recall | precision | images |\n"
         f"|---|---|---|---|\n{classes}{_confusions(evaluation)}\n## Calibration\n\nThe mean distance between its "
-        f"confidence and its accuracy, over 15 equal bins of confidence, is {shown(evaluation.calibration_error)}; 0 is "
-        "perfect. So far, on average, is a probability that it gives from the share of its answers that are right.\n"
+        f"confidence and its accuracy, over 15 equal bins of confidence, is {shown(evaluation.calibration_error)}. So "
+        "far, on average, is a probability that it gives from the share of its answers that are right; 0 is perfect.\n"
     )
 
 

@@ -162,7 +162,6 @@ def test_axe_finds_no_violation_in_light_and_in_dark_and_nothing_is_wider_than_t
         opened.emulate_media(color_scheme=scheme)
         assert [(each["id"], each["nodes"][0]["html"]) for each in Axe().run(opened).response["violations"]] == []
     assert opened.evaluate("document.documentElement.scrollWidth") <= size["width"]
-    opened.screenshot(path=f"/tmp/h7/F-{size['width']}.png", full_page=True)
 
 
 def test_the_page_asks_nobody_but_its_server_and_moves_nothing_while_it_loads(browser, served):
