@@ -1,5 +1,6 @@
 """A server with its page, a registry and passes over them: versions without TensorFlow, as reconcile's tests have."""
 
+import base64
 import io
 import json
 import urllib.error
@@ -66,3 +67,34 @@ def asked(address, document=None, token=None):
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
+
+
+def drop(page, data, name="photo.jpg"):
+    """Drop a file on the page, as a person does from a folder."""
+    transfer = page.evaluate_handle(
+        """([encoded, name]) => {
+            const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+            return transfer;
+        }""",
+        [base64.b64encode(data).decode(), name],
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+
+
+def instance():
+    return {"image_bytes": {"b64": base64.b64encode(jpeg()).decode()}}
+
+
+def expect_explanation(found, status, answer):
+    """The heat map, where the server has one; else that it has none, and why if it says so by 501."""
+    from playwright.sync_api import expect
+
+    if status == 200:
+        expect(found.locator("canvas")).to_be_visible()
+        assert found.locator("canvas").evaluate("c => c.width * c.height") > 1
+        return
+    expect(found.locator(".why")).to_contain_text("No heat map from this server")
+    if status == 501:
+        expect(found.locator(".why")).to_contain_text(answer["error"][:40])

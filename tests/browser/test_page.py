@@ -1,12 +1,11 @@
 """The server's page in a browser: what is live, an image tried, a swap seen without reload; axe objects to nothing."""
 
-import base64
 import re
 
 import pytest
 
 from tests.browser.chromium import window
-from tests.browser.page_world import PageWorld, asked, jpeg
+from tests.browser.page_world import PageWorld, asked, drop, expect_explanation, instance, jpeg
 from tests.pipeline.reconcile_world import NAME, OTHER, follower
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
@@ -37,24 +36,6 @@ def opened(browser, served):
         yield found.page
     own = [text for text in found.problems if ":explain" not in text and "status of " not in text]
     assert own == []
-
-
-def drop(page, data, name="photo.jpg"):
-    """Drop a file on the page, as a person does from a folder."""
-    transfer = page.evaluate_handle(
-        """([encoded, name]) => {
-            const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
-            return transfer;
-        }""",
-        [base64.b64encode(data).decode(), name],
-    )
-    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
-
-
-def instance():
-    return {"image_bytes": {"b64": base64.b64encode(jpeg()).decode()}}
 
 
 def live(page):
@@ -93,19 +74,6 @@ def test_a_dropped_jpeg_gets_a_label_probabilities_and_a_heat_map_where_the_serv
     expect(opened.locator("#said")).to_contain_text("photo.jpg: stable says")
     expect(opened.locator(".traffic table")).to_be_visible()
     expect_explanation(found, *asked(f"{path}:explain", {"instances": [instance()]}))
-
-
-def expect_explanation(found, status, answer):
-    """The heat map, where the server has one; else that it has none, and why if it says so by 501."""
-    from playwright.sync_api import expect
-
-    if status == 200:
-        expect(found.locator("canvas")).to_be_visible()
-        assert found.locator("canvas").evaluate("c => c.width * c.height") > 1
-        return
-    expect(found.locator(".why")).to_contain_text("No heat map from this server")
-    if status == 501:
-        expect(found.locator(".why")).to_contain_text(answer["error"][:40])
 
 
 def test_a_swap_and_the_traffic_are_seen_without_a_reload(opened, served):
