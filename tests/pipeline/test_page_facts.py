@@ -119,7 +119,7 @@ def test_a_base_path_that_cannot_be_written_is_said_and_fails_no_pass(world):
     ("tracking", "ui"),
     [
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
-        ("https://ada:p%40ss@mlflow.example/team/?token=x", "https://mlflow.example/team"),
+        ("https://ada:p%40ss@mlflow.example/team/?token=x", "https://mlflow.example/team"),  # pragma: allowlist secret
         ("http://[::1]:5000/", "http://[::1]:5000"),
         ("sqlite:///mlflow.db", None),
         ("postgresql://ada:secret@host/db", None),
