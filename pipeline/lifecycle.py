@@ -127,12 +127,12 @@ def optimize(config: Config, run_id: str) -> "Comparison":
 
 def register(config: Config, run_id: str) -> ModelVersion:
     """Seal the run's network as a servable, log both as one MLflow model, create a version of it, and sign that."""
+    from pipeline.card_facts import card_facts
     from pipeline.held_out import held_out
     from pipeline.optimize.kept import check_optimized, fetch_optimized
     from pipeline.package import log_model
     from pipeline.publication import verify_registered
     from pipeline.train import load_network
-    from registry.card import CardFacts
     from registry.evaluation import load_evaluation
     from registry.register import Registration, registered
     from registry.register import register as create
@@ -174,15 +174,7 @@ def register(config: Config, run_id: str) -> ModelVersion:
                 manifest_digest=servable.manifest_digest,
                 parity=servable.parity,
                 size_bytes=servable.size_bytes,
-                card=CardFacts(
-                    name=config.name,
-                    run_id=run_id,
-                    network=f"{network.name}, {network.count_params() / 1e6:.1f} million parameters",
-                    data=f"{Path(dataset.source).name}: {dataset.summary()}",
-                    image_size=network.input_shape[1:3],
-                    dataset_digest=dataset.digest,
-                    git_commit=commit,
-                ),
+                card=card_facts(config.name, trained, network, dataset, servable.directory),
                 evaluation=evaluated,
             ),
         )

@@ -10,6 +10,7 @@ from pipeline.publication import publish
 from pipeline.signing.trust import signature_check
 from registry.client import ModelVersion, Registry
 from registry.deployment import ROLLED_BACK
+from registry.full_card import record_gate
 from registry.gate import GateReport, RuleResult
 from registry.gate import gate as compare
 from registry.lease import actor
@@ -113,6 +114,7 @@ def judge(
     for place in {run.run_id, version.run_id} - {""}:
         log_record(StepRun(place), f"gate/{version.name}-{version.version}.json", report.as_dict())
     registry.set_tags(version.name, version.version, {GATE: "passed" if report.passed else "refused"})
+    record_gate(registry, version, report.as_dict())
     return report
 
 

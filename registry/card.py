@@ -1,14 +1,19 @@
 """A version's description: what it learned from, how good it is, how to call it. For people, in the MLflow UI."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from registry.deployment import LONGEST_DESCRIPTION, LONGEST_LINE
 from registry.evaluation import Evaluation
 
 LONGEST = LONGEST_DESCRIPTION - LONGEST_LINE - 2  # characters: the line that says what became of the version fits above
 
-_CALLS = """
+_GATE_ROOM = 900  # characters that the classes leave to the table of the gate, which runs later
+NO_GATE = "\n## Gate\n\nIt has not run yet.\n"
+
+CALLS = """
 ## How to call it
 
 An image file (JPEG, PNG, BMP or GIF), with curl:
@@ -36,6 +41,17 @@ Without a model server of its own: `mlflow models serve -m models:/{name}@champi
 
 
 @dataclass(frozen=True)
+class VariantFacts:
+    """What one form of the network did on the held-out images, and on the machine that it was built on."""
+
+    name: str
+    accuracy: float  # top-1, 0 to 1
+    images_per_s: float
+    p50_ms: float  # of one image alone
+    size_mb: float
+
+
+@dataclass(frozen=True)
 class CardFacts:
     """What the card says beside the evaluation."""
 
@@ -46,6 +62,8 @@ class CardFacts:
     image_size: tuple[int, int]  # height, width
     dataset_digest: str
     git_commit: str
+    variants: tuple[VariantFacts, ...] = ()  # those that were measured
+    pictures: tuple[str, ...] = ()  # artifacts of the run that show what it does, and why
 
 
 def model_card(facts: CardFacts, evaluation: Evaluation | None) -> str:
@@ -63,14 +81,30 @@ def model_card(facts: CardFacts, evaluation: Evaluation | None) -> str:
 ## Quality
 
 """
-    quality = "Not evaluated.\n" if evaluation is None else _quality(evaluation)
-    calls = _CALLS.format(name=facts.name, height=height, width=width)
-    budget = LONGEST - len(head) - len(quality) - len(calls)
+    measured = "Not evaluated.\n" if evaluation is None else quality(evaluation)
+    more = f"\nThe whole card is the artifact `model_card.md` of the run.\n{NO_GATE}"
+    calls = CALLS.format(name=facts.name, height=height, width=width)
+    budget = LONGEST - len(head) - len(measured) - len(more) - len(calls) - _GATE_ROOM
     classes = "" if evaluation is None else _classes(evaluation, budget)
-    return f"{head}{quality}{classes}{calls}"[:LONGEST]
+    return f"{head}{measured}{classes}{more}{calls}"[:LONGEST]
 
 
-def _quality(evaluation: Evaluation) -> str:
+def gate_section(report: Mapping[str, Any], *, brief: bool = False) -> str:
+    """The card's part on the gate, from what `GateReport.as_dict` made; `brief` leaves out what holds."""
+    against = "no champion" if report["against"] is None else f"champion version {report['against']}"
+    verdict = "Passed" if report["passed"] else "Refused"
+    rules = [rule for rule in report["rules"] if not (brief and rule["passed"])]
+    table = "".join(
+        f"| {cell(rule['rule'])} | {_number(rule['measured'])} | {rule['relation']} {rule['limit']:g} | "
+        f"{'pass' if rule['passed'] else 'REFUSE'} |\n"
+        for rule in rules
+    )
+    head = "| rule | measured | wanted | verdict |\n|---|---|---|---|\n" if rules else ""
+    return f"## Gate\n\n{verdict}, against {against}.\n{chr(10) if rules else ''}{head}{table}"
+
+
+def quality(evaluation: Evaluation) -> str:
+    """The numbers of an evaluation as a table, below a line that says what they are of."""
     numbers = (
         evaluation.accuracy,
         evaluation.top3_accuracy,
@@ -83,23 +117,24 @@ On {evaluation.images} images that it was not trained on (`{evaluation.split}`, 
 
 | accuracy | top-3 | macro F1 | log loss | calibration error |
 |---|---|---|---|---|
-| {" | ".join(map(_shown, numbers))} |
+| {" | ".join(map(shown, numbers))} |
 """
 
 
 def _classes(evaluation: Evaluation, budget: int) -> str:
     worst_first = sorted(evaluation.per_class.items(), key=lambda item: (_or_zero(item[1].recall), item[0]))
     text = "\n| class | recall | precision | images |\n|---|---|---|---|\n"
-    for shown, (label, of) in enumerate(worst_first):
-        line = f"| {_cell(label)} | {_shown(of.recall)} | {_shown(of.precision)} | {of.support} |\n"
-        rest = f"\nand {len(worst_first) - shown} classes with better recall.\n"
+    for place, (label, of) in enumerate(worst_first):
+        line = f"| {cell(label)} | {shown(of.recall)} | {shown(of.precision)} | {of.support} |\n"
+        rest = f"\nand {len(worst_first) - place} classes with better recall.\n"
         if len(text) + len(line) + len(rest) > budget:
             return text + rest
         text += line
     return text
 
 
-def _shown(number: float) -> str:
+def shown(number: float) -> str:
+    """A number in a card."""
     return f"{number:.4f}" if math.isfinite(number) else "undefined"
 
 
@@ -107,5 +142,10 @@ def _or_zero(number: float) -> float:
     return number if math.isfinite(number) else 0.0
 
 
-def _cell(text: str) -> str:
+def _number(measured: float | None) -> str:
+    return "missing" if measured is None else f"{measured:.4g}"
+
+
+def cell(text: str) -> str:
+    """A text in a table of Markdown."""
     return text.replace("|", "\\|").replace("\n", " ")[:80]

@@ -105,6 +105,12 @@ class Registry(Runs):
             for key, value in tags.items():
                 self._client.set_registered_model_tag(name, key, value)
 
+    def describe_model(self, name: str, text: str) -> None:
+        """Give a registered model a description, unless it has one."""
+        if not self._model(name).description:
+            with self._translated(f"{name}: description"):
+                self._client.update_registered_model(name, text)
+
     def aliases(self, name: str) -> Mapping[str, int]:
         """Alias to version number."""
         return {alias: int(number) for alias, number in self._model(name).aliases.items()}

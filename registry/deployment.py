@@ -41,6 +41,11 @@ def note(registry: Registry, name: str, version: int, state: State, reason: str,
     registry.set_tags(name, version, tags)
 
 
+def is_line(description: str) -> bool:
+    """Whether a description has the line that says what became of the version."""
+    return _LINE.search(description) is not None
+
+
 def with_line(description: str, line: str) -> str:
     """`description` with `line` on top, shortened to fit, and without the line that was there before."""
     rest = _LINE.sub("", description)

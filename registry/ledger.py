@@ -123,6 +123,16 @@ class Ledger:
             rows = connection.execute(query).mappings().all()
         return tuple(self._from_row(dict(row)) for row in rows)
 
+    def last_ids(self) -> Mapping[str, int]:
+        """Each model's newest entry, by its place in the chain: whoever knows it knows whether there is a newer one."""
+        from sqlalchemy import func, select
+
+        from registry.database import LEDGER
+
+        query = select(LEDGER.c.model, func.max(LEDGER.c.id)).group_by(LEDGER.c.model)
+        with database_errors(self.engine), self.engine.connect() as connection:
+            return {model: int(last) for model, last in connection.execute(query)}
+
     def _from_row(self, row: dict[str, Any]) -> LedgerEntry:
         text = row.pop("gate_report")
         entry = LedgerEntry(**row)

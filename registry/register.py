@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from registry.card import CardFacts, model_card
 from registry.client import ModelVersion, NewVersion, Registry
 from registry.evaluation import Evaluation, load_evaluation
+from registry.full_card import save_card
 from registry.gate import Candidate
 from slipway.errors import NotFoundError
 
@@ -17,6 +18,7 @@ GIT_COMMIT = "slipway.git_commit"
 PARITY = "slipway.parity"
 SIZE_BYTES = "slipway.size_bytes"
 GATE = "slipway.gate"  # passed or refused
+_ABOUT = "An image classifier: {network}; first trained on {data}. Each version's description is its model card."
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ def register(registry: Registry, registration: Registration) -> ModelVersion:
     present = registered(registry, facts.name, facts.run_id)
     if present is not None:
         return present
-    return registry.create_version(
+    save_card(registry, facts, registration.evaluation)
+    created = registry.create_version(
         NewVersion(
             name=facts.name,
             source=registration.source,
@@ -54,6 +57,8 @@ def register(registry: Registry, registration: Registration) -> ModelVersion:
             description=model_card(facts, registration.evaluation),
         )
     )
+    registry.describe_model(facts.name, _ABOUT.format(network=facts.network, data=facts.data))
+    return created
 
 
 def registered(registry: Registry, name: str, run_id: str) -> ModelVersion | None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 
+from pipeline.page_facts import refresh_page
 from pipeline.reconcile.reconcile import reconcile_once
 from pipeline.reconcile.report import ModelReport, Report
 from pipeline.reconcile.world import World, read_listing
@@ -29,7 +30,10 @@ def pass_alone(
             world.check()
             held.check()
 
-        return reconcile_once(replace(world, check=check), names, dry_run=dry_run)
+        made = reconcile_once(replace(world, check=check), names, dry_run=dry_run)
+        if not dry_run:
+            refresh_page(world, made, of_all=names is None)
+        return made
 
 
 def settle(world: World, name: str, version: int, alias: str) -> Report:

@@ -46,6 +46,12 @@ class Flags:
         "Slipway's: how requests that name no version are split between stable version and canary, as JSON; looked at "
         "as often as --model_config_file. It may be missing.",
     )
+    page: bool = _flag(True, "Slipway's: show a page at / of the REST port: what is live, and a place to try it.")
+    page_file: str = _flag(
+        "",
+        "Slipway's: what that page says of the registry and the ledger, as reconcile writes it, JSON; looked at "
+        "whenever somebody looks at the page. It may be missing.",
+    )
     allow_version_labels_for_unavailable_models: bool = _flag(
         False, "A label that is new may name a version that is not available yet."
     )

@@ -45,15 +45,13 @@ def error_json(error: ServingError) -> bytes:
 
 def listing_json(models: Iterable[ServedModel]) -> bytes:
     """Slipway's own answer to GET /v1/models: each model with its labels and its versions' states."""
-    listing = [
-        {
-            "name": model.name,
-            "labels": model.labels,
-            "versions": [_listed(version) for version in model.versions()],
-        }
-        for model in models
-    ]
-    return _dump({"models": listing})
+    return _dump({"models": [listed_model(model) for model in models]})
+
+
+def listed_model(model: ServedModel) -> dict[str, Any]:
+    """One model of that answer."""
+    versions = [_listed(version) for version in model.versions()]
+    return {"name": model.name, "labels": model.labels, "versions": versions}
 
 
 def _listed(version: Version) -> dict[str, Any]:

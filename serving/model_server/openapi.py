@@ -57,6 +57,7 @@ def openapi_json() -> bytes:
     paths["/v1/models/{model}/observations"] = {"get": _observations()}
     paths["/v1/feedback"] = {"post": _feedback()}
     paths["/v1/models"] = {"get": _question("Every model, with labels and versions (Slipway's own)", "Listing")}
+    paths["/v1/page"] = {"get": _question("What the page at / shows (Slipway's own)", "Anything")}
     ready = {"200": _answer("Each model has a version AVAILABLE.", "Health"), "503": _answer("Not so.", "Health")}
     summary = "Whether the server is ready (Slipway's own)"
     paths["/healthz"] = {"get": {"security": [], "summary": summary, "responses": ready}}

@@ -24,6 +24,7 @@ from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import GrpcOptions, make_grpc_server
 from serving.model_server.metrics import Metrics
 from serving.model_server.models import Models
+from serving.model_server.page.site import PATHS, with_site
 from serving.model_server.rest import RestApi
 from serving.model_server.rest_access import with_access, with_log
 from serving.model_server.rest_doors import App, with_cors, with_page
@@ -55,6 +56,8 @@ class Ports:
         app = _rest_app(flags, models, metrics, self._draining, admission, answered)
         if files.metrics is not None:
             app = with_metrics(app, files.metrics, metrics, models)
+        if flags.page:
+            app = with_site(flags, models, app)
         self._rest = rest_server(flags, files, with_doors(flags, files, app))
 
     def run(self, rest_socket: socket.socket | None) -> None:
@@ -128,7 +131,7 @@ def with_metrics(app: App, path: str, metrics: Metrics, models: Models) -> App:
 def with_doors(flags: Flags, files: DoorFiles, app: App) -> App:
     """What a request passes through, from the outside: log, other origins, access."""
     if files.access is not None:
-        app = with_access(app, files.access, files.metrics)
+        app = with_access(app, files.access, files.metrics, PATHS if flags.page else ())
     if flags.rest_api_enable_cors_support:
         app = with_cors(app)
     return app if files.log is None else with_log(app, files.log)

@@ -1,7 +1,7 @@
 """The REST port's doors: who is let in, and what is written of each request."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from serving.model_server.access import TO_LOOK, TO_PREDICT, TO_READ_METRICS, Access, DeniedError, Needed
 from serving.model_server.access_log import AccessLog, Entry
@@ -14,14 +14,15 @@ _PROBES = {"/healthz", "/livez"}
 _QUESTIONS = {"GET", "HEAD"}
 
 
-def with_access(app: App, access: Access, metrics: str | None) -> App:
+def with_access(app: App, access: Access, metrics: str | None, open_paths: Collection[str] = ()) -> App:
     """An application that answers who has a token for what is asked, by 401 or 403 who has not, and probes.
 
-    metrics: the path of the metrics page, if there is one.
+    metrics: the path of the metrics page, if there is one. open_paths: what anybody may get, beside the probes.
     """
+    open_to_all = _PROBES.union(open_paths)
 
     async def answer(scope: Message, receive: Receive, send: Send) -> None:
-        needed = _needed(scope, metrics) if scope["type"] == "http" else None
+        needed = _needed(scope, metrics, open_to_all) if scope["type"] == "http" else None
         entry: Entry | None = scope.get(_ENTRY)
         if needed is not None:
             try:
@@ -70,12 +71,12 @@ def header(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:
     return next((value for key, value in headers if key == name), b"")
 
 
-def _needed(scope: Message, metrics: str | None) -> Needed | None:
+def _needed(scope: Message, metrics: str | None, open_to_all: Collection[str]) -> Needed | None:
     """The scopes of which a request needs one; None if it needs no token."""
     if metrics is not None and scope["path"] == metrics:
         return TO_READ_METRICS
     if scope["method"] in _QUESTIONS:
-        return None if _path(scope) in _PROBES else TO_LOOK
+        return None if _path(scope) in open_to_all else TO_LOOK
     return TO_PREDICT
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from serving.model_config import LABELS_CONFIG, MODELS_CONFIG, all_listed, joined, narrowed, rebased
+from serving.page_file import PAGE_FILE
 from serving.stores import Store
 from serving.traffic import TRAFFIC_FILE
 from slipway.errors import SlipwayError, UnavailableError
 
 CONFIGS = (LABELS_CONFIG, MODELS_CONFIG)
+_AS_THEY_ARE = (TRAFFIC_FILE, PAGE_FILE)  # they name no place
 
 Version = tuple[str, int]  # of a model
 
@@ -54,14 +56,14 @@ class ConfigFiles:
             except SlipwayError as error:
                 left.append(f"{file} stays as it was: {error}")
             kept |= all_listed(present, file)
-        try:
-            traffic = read(self.remote, TRAFFIC_FILE)
-        except UnavailableError:
-            raise
-        except SlipwayError as error:
-            left.append(f"{TRAFFIC_FILE} stays as it was: {error}")
-        else:
-            self.local.update_file(TRAFFIC_FILE, lambda _present: traffic)
+        for file in _AS_THEY_ARE:
+            try:
+                found = read(self.remote, file)
+                self.local.update_file(file, partial(_replaced, found))
+            except UnavailableError:
+                raise
+            except SlipwayError as error:
+                left.append(f"{file} stays as it was: {error}")
         return kept
 
     def _rebased(self, content: bytes, file: str, names: Collection[str] | None) -> bytes:
@@ -72,6 +74,10 @@ class ConfigFiles:
 def read(store: Store, file: str) -> bytes | None:
     """The content of a small file of the base path; None if it is not there."""
     return store.update_file(file, lambda content: content)
+
+
+def _replaced(found: bytes | None, _present: bytes | None) -> bytes | None:
+    return found
 
 
 def _beside_others(

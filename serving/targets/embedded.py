@@ -2,6 +2,7 @@
 
 import sys
 
+from serving.page_file import PAGE_FILE
 from serving.targets import Addresses, Command, ServeSpec, tensorflow_serving
 from serving.traffic import TRAFFIC_FILE
 
@@ -28,6 +29,7 @@ class Embedded:
                 f"--model_config_file={tensorflow_serving.config_file(spec, 'labels.config')}",
                 f"--model_config_file_poll_wait_seconds={CONFIG_POLL_S}",
                 f"--traffic_config_file={spec.base.absolute() / TRAFFIC_FILE}",
+                f"--page_file={spec.base.absolute() / PAGE_FILE}",
                 f"--default_label={_LIVE}",
                 *spec.extra_args,
             )

@@ -38,6 +38,7 @@ def test_models_share_a_chain_and_are_read_apart(ledger):
     assert ledger.entries("letters") == (other,)
     assert len(ledger.entries()) == 2
     assert ledger.verify_chain() == 2
+    assert ledger.last_ids() == {"digits": 1, "letters": 2}
 
 
 @pytest.mark.parametrize(

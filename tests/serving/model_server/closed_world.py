@@ -18,6 +18,7 @@ from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.load_rules import LoadRules
 from serving.model_server.metrics import Metrics
 from serving.model_server.models import Models
+from serving.model_server.page.site import with_site
 from serving.model_server.ports import grpc_server, rest_server, with_doors, with_metrics
 from serving.model_server.rest import RestApi
 from serving.model_server.rest_limits import REST_LIMITS
@@ -132,6 +133,8 @@ def closed_server(models, *flags, authority=None, limits=REST_LIMITS, **grpc_lim
         app = RestApi(models, threads, timeout_s, parsed.max_body_bytes, metrics=metrics)
         if files.metrics is not None:
             app = with_metrics(app, files.metrics, metrics, models)
+        if parsed.page:
+            app = with_site(parsed, models, app)
         over_rest = rest_server(parsed, files, with_doors(parsed, files, app), limits)
         thread = threading.Thread(target=over_rest.run, args=([listener],))
         thread.start()

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from serving.model_config import Wanted, labels_config, listed, models_config
+from serving.page_file import PAGE_FILE
 from serving.servable.layout import published_path
 from serving.stores import open_store
 from serving.sync.mirror import Mirror, Only, Places
@@ -276,3 +277,13 @@ def test_a_version_that_is_not_there_is_waited_for(pair):
     assert left.startswith(f"--version 2: {pair.base} holds no such version of digits")
     pair.publish("digits", 2, seed=2)
     assert mirror.turn().fetched == [("digits", 2)]
+
+
+def test_what_the_servers_page_shows_comes_along_and_goes_again(pair):
+    pair.publish("digits", 1)
+    pair.remote.update_file(PAGE_FILE, lambda _present: b"{}")
+    pair.mirror.turn()
+    assert (pair.local_base / PAGE_FILE).read_bytes() == b"{}"
+    pair.remote.update_file(PAGE_FILE, lambda _present: None)
+    pair.mirror.turn()
+    assert not (pair.local_base / PAGE_FILE).exists()

@@ -33,6 +33,7 @@ def test_the_embedded_server_follows_labels_config(spec):
         f"--model_config_file={spec.base}/labels.config",
         "--model_config_file_poll_wait_seconds=0.1",
         f"--traffic_config_file={spec.base}/traffic.json",
+        f"--page_file={spec.base}/page.json",
         "--default_label=stable",
     )
 

@@ -1,0 +1,81 @@
+"""What the page shows, as `GET /v1/page` answers it: the server's own state, and the facts that `--page_file` holds."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from serving.model_server.json_response import listed_model
+from serving.model_server.lifecycle import ServedModel
+from serving.model_server.models import Models
+from serving.page_file import Facts, parse_page_file
+from serving.servable.layout import LABELS, published_path
+from slipway.errors import InputError
+
+_LARGEST_BYTES = 16 * 2**20
+_MOST_CLASSES = 2000  # whose names a browser is sent
+
+
+class PageFile:
+    """The file at `path`, read anew when somebody asks and it has changed. Any thread may ask."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._found: tuple[str | None, Mapping[str, Facts], str] = (None, {}, "")
+
+    def read(self) -> tuple[str | None, Mapping[str, Facts], str]:
+        """MLflow's address, each model's facts, and what is missing, "" if nothing is; never an error."""
+        if self._path is None:
+            return None, {}, "The server was started without --page_file: who made what live is not known here."
+        try:
+            status = self._path.stat()
+            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if seen != self._seen:
+                self._found = _read(self._path, status.st_size)
+                self._seen = seen
+        except FileNotFoundError:
+            return None, {}, f"{self._path} is not there yet: `slipway reconcile` writes it at its next pass."
+        except OSError as error:
+            return None, {}, f"{self._path} cannot be read ({error.strerror}). Check its permissions."
+        return self._found
+
+
+def page_document(models: Models, file: PageFile) -> bytes:
+    """JSON: `mlflow`, `missing`, and `models`, each as GET /v1/models has it, with `classes`, `traffic` and `facts`."""
+    mlflow, facts, missing = file.read()
+    shown = [_shown(model, models, facts.get(model.name)) for model in models.served()]
+    document = {"mlflow": mlflow, "missing": missing, "models": shown}
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _shown(model: ServedModel, models: Models, facts: Facts | None) -> dict[str, Any]:
+    traffic = models.traffic(model.name)
+    directories = {str(version.number): version.directory.path for version in model.versions() if version.loaded}
+    return listed_model(model) | {
+        "classes": {number: _classes(path) for number, path in directories.items()},
+        "traffic": {"stable": traffic.stable, "canary": traffic.canary, "shadow": traffic.shadow},
+        "facts": facts,
+    }
+
+
+@lru_cache(64)  # a version that is loaded has been sealed: its labels do not change
+def _classes(directory: Path) -> tuple[str, ...]:
+    """The names of a version's classes, in their order; none where it is no servable of ours, or has too many."""
+    try:
+        labels = json.loads((directory / published_path(LABELS)).read_bytes())
+    except (OSError, ValueError):
+        return ()
+    known = isinstance(labels, list) and len(labels) <= _MOST_CLASSES and all(isinstance(each, str) for each in labels)
+    return tuple(labels) if known else ()
+
+
+def _read(path: Path, size_bytes: int) -> tuple[str | None, Mapping[str, Facts], str]:
+    if size_bytes > _LARGEST_BYTES:
+        return None, {}, f"{path} has {size_bytes} bytes; expected at most {_LARGEST_BYTES}. Remove it."
+    try:
+        mlflow, models = parse_page_file(path.read_bytes(), str(path))
+    except InputError as error:
+        return None, {}, str(error)
+    return mlflow, models, ""

@@ -1,0 +1,71 @@
+"""The page where the server asks for a token, and where TensorFlow serves, which can say where it looked."""
+
+import pytest
+
+from tests.browser.chromium import window
+from tests.browser.page_world import asked, drop, expect_explanation, instance, jpeg
+from tests.serving.model_server.closed_world import closed_server, give_token, one_model
+from tests.serving.model_server.processes import ServerProcess
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
+
+SIDE = 32
+
+
+def test_a_person_types_the_token_in_and_the_page_keeps_it_for_the_session(browser, tmp_path):
+    from playwright.sync_api import expect
+
+    token = give_token(tmp_path / "tokens", "ada")
+    models = one_model(tmp_path / "m")
+    with closed_server(models, f"--access_tokens_file={tmp_path / 'tokens'}") as server, window(browser) as found:
+        page = found.page
+        page.goto(f"http://127.0.0.1:{server.rest_port}")
+        field = page.get_by_label("This server answers who has a token")
+        expect(field).to_be_visible()
+        field.fill("slipway_wrong")
+        field.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("not known")
+        field.fill(token)
+        field.press("Enter")
+        expect(page.locator(".model")).to_contain_text("version 1")
+        expect(field).to_be_hidden()
+        page.reload()
+        expect(page.locator(".model")).to_contain_text("version 1")
+        assert token not in page.content()
+        assert page.evaluate("localStorage.length") == 0
+        assert found.page.context.cookies() == []
+
+
+@pytest.fixture(scope="module")
+def tensorflow_server(tmp_path_factory):
+    """A server of an untrained network, by TensorFlow."""
+    from slipway.tensorflow_start import start_tensorflow
+
+    start_tensorflow()
+    from pipeline.model import NetworkConfig, build_network
+    from serving.servable.graph import write_saved_model
+
+    base = tmp_path_factory.mktemp("looking")
+    network = build_network(NetworkConfig(network="tiny", image_size=SIDE), classes=3)
+    write_saved_model(network, ("ant", "bee", "cat"), base / "digits" / "1", 10_000)
+    server = ServerProcess(base / "log", "--model_name=digits", f"--model_base_path={base / 'digits'}")
+    try:
+        server.wait_ready()
+        yield f"http://127.0.0.1:{server.rest_port}"
+    finally:
+        server.stop()
+
+
+def test_the_heat_map_lies_over_the_image_where_the_server_can_say_where_it_looked(browser, tensorflow_server):
+    from playwright.sync_api import expect
+
+    document = {"signature_name": "serving_bytes", "instances": [instance()]}
+    label = asked(f"{tensorflow_server}/v1/models/digits:predict", document)[1]["predictions"][0]["label"]
+    status, answer = asked(f"{tensorflow_server}/v1/models/digits:explain", {"instances": [instance()]})
+    with window(browser) as found:
+        found.page.goto(tensorflow_server)
+        expect(found.page.locator(".model")).to_contain_text("AVAILABLE")
+        drop(found.page, jpeg())
+        box = found.page.locator(".answer")
+        expect(box.locator(".class")).to_have_text(label)
+        expect_explanation(box, status, answer)
