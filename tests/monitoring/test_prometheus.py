@@ -1,7 +1,6 @@
 """A real Prometheus scrapes a real model server and a real reconciler: rules load, queries answer, alerts fire."""
 
 import json
-import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -10,10 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import yaml
 
 from tests.monitoring import pages
-from tests.monitoring.prometheus_rule import RULES
+from tests.monitoring.prometheus import prometheus
 from tests.monitoring.promql import named, resolved
 from tests.monitoring.test_dashboard import QUERIES
 from tests.monitoring.test_rules import ALERTS, RECORDED
@@ -72,45 +70,6 @@ def reconciling(folder, store):
 
 def scraped(port):
     return urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read()
-
-
-class Prometheus:
-    def __init__(self, port):
-        self._port = port
-
-    def get(self, path, **parameters):
-        url = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        try:
-            answer = json.load(urllib.request.urlopen(url, timeout=10))
-        except urllib.error.HTTPError as error:
-            return json.load(error)
-        return answer
-
-    def query(self, expression):
-        answer = self.get("query", query=expression)
-        assert answer["status"] == "success", f"{expression}: {answer}"
-        return answer["data"]["result"]
-
-
-@contextmanager
-def prometheus(folder, targets):
-    scrapes = [
-        {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for job, port in targets.items()
-    ]
-    each = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
-    config = folder / "prometheus.yml"
-    config.write_text(yaml.safe_dump({"global": each, "rule_files": [str(RULES)], "scrape_configs": scrapes}))
-    port = free_ports(1)[0]
-    flags = [f"--config.file={config}", f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address=127.0.0.1:{port}"]
-    with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(["prometheus", *flags], stdout=log, stderr=log)
-    try:
-        ready = f"http://127.0.0.1:{port}/-/ready"
-        wait_until(lambda: urllib.request.urlopen(ready, timeout=5), (folder / "prometheus.log").read_text, WAIT_S)
-        yield Prometheus(port)
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture(scope="module")
