@@ -17,11 +17,7 @@ def report(*, passed):
 
 
 @pytest.mark.parametrize(
-    ("ending", "said"),
-    [
-        ("promoted", "pets: promoted version 4 (new data)"),
-        ("canary", "pets: started version 4 as the canary (new data)"),
-    ],
+    ("ending", "said"), [("promoted", "promoted version 4"), ("canary", "started version 4 as the canary")]
 )
 def test_what_went_on_says_the_numbers(ending, said):
     outcome = Outcome("pets", ending, "new data", "abc", 4, report(passed=True))
