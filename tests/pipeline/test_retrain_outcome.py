@@ -17,15 +17,11 @@ def report(*, passed):
 
 
 @pytest.mark.parametrize(
-    ("ending", "said"),
-    [
-        ("promoted", "pets: promoted version 4 (new data)"),
-        ("canary", "pets: started version 4 as the canary (new data)"),
-    ],
+    ("ending", "said"), [("promoted", "promoted version 4"), ("canary", "started version 4 as the canary")]
 )
 def test_what_went_on_says_the_numbers(ending, said):
     outcome = Outcome("pets", ending, "new data", "abc", 4, report(passed=True))
-    assert outcome.line() == f"{said}; accuracy 0.9700, regression set 0.9000; run abc"
+    assert outcome.line() == f"pets: {said} (new data); accuracy 0.9700, regression set 0.9000; run abc"
     assert outcome.exit_code == 0
 
 
