@@ -19,6 +19,17 @@ def with_columns(table: Any, others: Any, names: tuple[str, ...]) -> Any:
     return table
 
 
+def conformed(table: Any, wanted: Any) -> Any:
+    """`table` by the schema `wanted`: files of another version of Slipway may have more columns, or fewer."""
+    import pyarrow as pa
+
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.schema.names else pa.nulls(len(table), field.type)
+        for field in wanted
+    ]
+    return pa.table(columns, schema=wanted)
+
+
 def _keys(table: Any) -> Iterable[tuple[str, int]]:
     request_ids, rows = (table[name].to_pylist() for name in KEYS)
     return zip(request_ids, rows, strict=True)

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from serving.prediction_log.joining import conformed
 from serving.prediction_log.places import FILE_MODE
 
 
@@ -67,15 +68,14 @@ def read_journal(path: Path, schema: Any) -> Any:
     import pyarrow as pa
 
     batches = []
+    data = pa.py_buffer(path.read_bytes())
     try:
-        stream = pa.ipc.open_stream(pa.py_buffer(path.read_bytes()))
+        stream = pa.ipc.open_stream(data)
         while True:
             batches.append(stream.read_next_batch())
-    except FileNotFoundError:
-        raise
     except (StopIteration, OSError, pa.ArrowException):
         pass
-    return pa.Table.from_batches(batches, schema)
+    return conformed(pa.Table.from_batches(batches), schema) if batches else schema.empty_table()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.prediction_log.deletions import deletions, without
-from serving.prediction_log.joining import with_columns
+from serving.prediction_log.joining import conformed, with_columns
 from serving.prediction_log.journal import read_journal
 from serving.prediction_log.places import journals, model_folder, rotated
 from serving.prediction_log.rotation import whole_records
@@ -82,7 +82,7 @@ def _feedback(place: Path, first_us: int | None) -> Any:
 def _parquet(path: Path, wanted: Any) -> Any:
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path).read().cast(wanted)
+    return conformed(pq.ParquetFile(path).read(), wanted)
 
 
 def _together(tables: Iterable[Any], wanted: Any) -> Any:

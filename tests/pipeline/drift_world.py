@@ -6,9 +6,10 @@ import numpy as np
 
 from serving.prediction_log.places import model_folder, rotated_path
 from serving.prediction_log.schema import FEEDBACK, RECORDS, rotated_schema, schema
+from serving.servable.image_properties import properties
 from serving.servable.reference import Reference, save_reference
 from tests.pipeline.registered_world import RegisteredWorld
-from tests.serving.model_server.servables import seal_servable
+from tests.serving.model_server.servables import answers, seal_servable
 
 NAME, CLASSES, WIDTH = "digits", 3, 4
 SMALL = ("--prediction-log", "prediction_log", "--window", "100", "--least-samples", "50")
@@ -30,6 +31,24 @@ class Images:
         self.true_class = ((self.class_id + wrong) % CLASSES).astype(np.int32)
 
 
+def reference_of(pixels):
+    """The statistics of uint8 [n, H, W, 3] that the servables' own network makes of them."""
+    probabilities = answers(pixels)
+    looks = [properties(image) for image in pixels]
+    count = len(pixels)
+    return Reference(
+        embeddings=probabilities,  # that network has no layer before its last
+        probabilities=probabilities,
+        class_id=probabilities.argmax(1).astype(np.int32),
+        true_class=probabilities.argmax(1).astype(np.int32),
+        brightness=np.array([look.brightness for look in looks], np.float32),
+        sharpness=np.array([look.sharpness for look in looks], np.float32),
+        width=np.full(count, pixels.shape[2], np.int32),
+        height=np.full(count, pixels.shape[1], np.int32),
+        split_digest="5b" * 32,
+    )
+
+
 class DriftWorld(RegisteredWorld):
     """Commands run in its folder, where the log is."""
 
@@ -37,14 +56,14 @@ class DriftWorld(RegisteredWorld):
         super().__init__(folder)
         self.random = np.random.default_rng(5)
         self.log = folder / "prediction_log"
-        self.with_reference = True
+        self.reference = Reference(**vars(Images(400, self.random)), split_digest="5b" * 32)
+        self.variants = {}
         self._stem = 0
 
     def seal(self, directory, run_id, **servable):
-        if self.with_reference:
-            images = Images(400, self.random)
-            save_reference(Reference(**vars(images), split_digest="5b" * 32), directory)
-        return seal_servable(directory, {}, run_id=run_id, **servable)
+        if self.reference is not None:
+            save_reference(self.reference, directory)
+        return seal_servable(directory, self.variants, run_id=run_id, **servable)
 
     def champion(self):
         version = self.version(NAME)

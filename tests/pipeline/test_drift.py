@@ -1,14 +1,20 @@
 """`slipway drift`: the champion's traffic, as the prediction log has it, against its held-out images."""
 
+import http.client
 import json
 import os
 import re
 import signal
+import time
 
+import numpy as np
 import pytest
 
-from tests.pipeline.drift_world import NAME, SMALL
+from serving.prediction_log.reading import read_records
+from tests.pipeline.drift_world import NAME, SMALL, reference_of
 from tests.pipeline.lifecycle_world import json_of
+from tests.serving.model_server.processes import model_server
+from tests.serving.model_server.servables import SIZE
 
 WITH_A_RUN = pytest.mark.integration  # seconds for an MLflow run with pictures
 MEASURES = {"class_mix", "confidence", "embedding", "brightness", "sharpness", "size", "accuracy"}
@@ -134,7 +140,7 @@ def test_a_loss_of_accuracy_where_labels_came_back_is_found_with_its_interval(dr
 
 
 def test_a_champion_without_reference_statistics_names_the_remedy(drifting, monkeypatch):
-    drifting.with_reference = False
+    drifting.reference = None
     drifting.champion()
     drifting.asked(500)
     done = drift(drifting, monkeypatch)
@@ -180,3 +186,44 @@ def test_watching_says_what_is_new_until_it_is_stopped(drifting):
     done = drifting.finish(process)
     assert done.code == 0
     assert "stopped" in done.err
+
+
+@pytest.mark.integration  # a server
+def test_what_a_running_server_has_logged_is_checked(drifting, monkeypatch, tmp_path):
+    random = np.random.default_rng(0)
+
+    def images(count, light=1.0):
+        return (random.integers(0, 256, (count, *SIZE, 3)) * light).astype(np.uint8)
+
+    drifting.reference, drifting.variants = reference_of(images(400)), {"onnx-fp32": 90.0}
+    drifting.published(monkeypatch, drifting.champion())
+    place = (f"--model_base_path={drifting.base / NAME}", f"--model_name={NAME}", "--runtime=onnxruntime")
+    with model_server(tmp_path / "log", *place, f"--prediction_log={drifting.log}") as server:
+        server.wait_ready()
+        for light, status, count in ((1.0, "none", 500), (0.6, "found", 1000)):
+            for _ in range(10):
+                ask(server, images(50, light))
+            wait_until_logged(drifting.log, count)
+            report = json_of(drift(drifting, monkeypatch, "--json"))
+            assert (report["status"], report["records"]) == (status, 500)
+    measures = report["measures"]
+    assert {name for name, each in measures.items() if each["found"]} >= {"brightness", "confidence", "sharpness"}
+
+
+def wait_until_logged(log, count):
+    """Until so many records are there, and what was worked out of their images, off the requests' path."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        records = read_records(log, NAME)
+        if len(records) - records["brightness"].null_count >= count:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{len(records)} records after a minute, {records['brightness'].null_count} without more")
+
+
+def ask(server, pixels):
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=30)
+    connection.request("POST", f"/v1/models/{NAME}:predict", json.dumps({"instances": pixels.tolist()}))
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    connection.close()

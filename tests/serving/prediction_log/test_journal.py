@@ -71,6 +71,15 @@ def test_a_disk_that_refuses_half_of_a_batch_leaves_the_journal_as_it_was(tmp_pa
     assert read_journal(tmp_path / "a", schema(RECORDS)).equals(expected)
 
 
+def test_a_journal_of_a_version_that_knew_other_columns_is_read_by_its_names(tmp_path):
+    older = pa.schema([schema(RECORDS).field("request_id"), pa.field("row", pa.int64()), pa.field("gone", pa.string())])
+    journal = Journal(tmp_path / "a", older)
+    journal.append(pa.RecordBatch.from_pylist([{"request_id": "1", "row": 2, "gone": "x"}], older))
+    found = read_journal(tmp_path / "a", schema(RECORDS))
+    assert found.schema.equals(schema(RECORDS))
+    assert [found[name][0].as_py() for name in ("request_id", "row", "model")] == ["1", 2, None]
+
+
 def test_a_journal_is_abandoned_only_when_its_writer_is_gone(tmp_path):
     journal = Journal(tmp_path / "a", schema(RECORDS))
     with abandoned([tmp_path / "a"]) as is_free:
