@@ -140,8 +140,7 @@ def worst_mistakes(
     wrong = np.flatnonzero(evaluation.predicted != evaluation.truth)
     worst = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:_WORST]
     files = [dataset.test[index].file.read_bytes() for index in worst]
-    pixels_of = decode_batch(tf.constant(files, tf.string), size, dataset.max_pixels).numpy()
-    pictures = drawn(pixels_of) if files else pixels_of
+    pictures: Any = drawn(decode_batch(tf.constant(files), size, dataset.max_pixels).numpy()) if files else []
     rows = max(1, -(-len(worst) // 6))
     figure = Figure(figsize=(9, 1.9 * rows), layout="constrained")
     cells = list(figure.subplots(rows, 6, squeeze=False).flat)

@@ -23,7 +23,7 @@ def explanation(parts: "NetworkParts", features: Any, size: tuple[int, int]) -> 
 
     with tf.GradientTape() as tape:
         tape.watch(features)
-        embedding, probabilities = parts.head(features, training=False)
+        embedding, probabilities = parts.head(features)
         class_id = tf.argmax(probabilities, axis=-1, output_type=tf.int64)
         score = tf.gather(_scores(parts.last, embedding, probabilities), class_id, axis=1, batch_dims=1)
     gradients = tape.gradient(score, features)
@@ -53,7 +53,7 @@ def explain_network(network: "keras.Model") -> Callable[[Any], Mapping[str, Any]
 
     def explain(pixels: Any) -> Mapping[str, Any]:
         # Not traced: for a few pictures, that would take longer than explaining them.
-        return explanation(parts, parts.trunk(tf.convert_to_tensor(pixels), training=False), size)
+        return explanation(parts, parts.trunk(tf.convert_to_tensor(pixels)), size)
 
     return explain
 

@@ -86,18 +86,16 @@ def _answers(
     if parts is None:
         return {"predict": lambda pixels: named(network(pixels, training=False))}
     cut = parts
-    trunk = of_pixels(lambda pixels: cut.trunk(pixels, training=False))
-
-    def embed(pixels: Any) -> dict[str, Any]:
-        return {"embedding": cut.head(trunk(pixels), training=False)[0]}
+    trunk = of_pixels(cut.trunk)
+    whole = of_pixels(lambda pixels: cut.head(trunk(pixels)))
 
     def explain(pixels: Any) -> dict[str, Any]:
         explained = explanation(cut, trunk(pixels), network.input_shape[1:3])
         return {**explained, "label": tf.gather(names, explained["class_id"])}
 
     return {
-        "predict": lambda pixels: named(cut.head(trunk(pixels), training=False)[1]),
-        "embed": embed,
+        "predict": lambda pixels: named(whole(pixels)[1]),
+        "embed": lambda pixels: {"embedding": whole(pixels)[0]},
         "explain": explain,
     }
 

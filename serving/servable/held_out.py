@@ -38,7 +38,7 @@ def reference_of(network: "keras.Model", held_out: HeldOut, max_pixels: int = MA
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def answer(pixels: Any) -> Any:
-        return parts.head(parts.trunk(pixels, training=False), training=False)
+        return parts.head(parts.trunk(pixels))
 
     read = _decoder(size, max_pixels)
     embeddings, probabilities, seen, shapes = [], [], [], []

@@ -141,6 +141,30 @@ def test_both_heads_of_our_networks_are_explained(tf, name, head):
     assert maps.max() <= 1
 
 
+def test_a_backbone_that_ends_in_few_cells_is_cut_where_it_has_enough_and_no_branch_goes_around(tf):
+    import keras
+
+    from serving.servable.network_parts import network_parts
+
+    layers = keras.layers
+    pixels = keras.Input((16, 16, 3))
+    enough = layers.Conv2D(4, 3, strides=4, padding="same", activation="relu")(pixels)
+    branch = layers.Conv2D(6, 1)(layers.Conv2D(5, 3, padding="same", activation="relu")(enough))
+    few = layers.Conv2D(6, 3, strides=4, padding="same")(layers.Add()([layers.Conv2D(6, 1)(enough), branch]))
+    backbone = keras.Model(pixels, few)
+    given = keras.Input((16, 16, 3))
+    pooled = layers.GlobalAveragePooling2D()(backbone(layers.Rescaling(1 / 255)(given)))
+    network = keras.Model(given, layers.Dense(3, activation="softmax")(pooled))
+    parts = network_parts(network)
+    images = np.random.default_rng(9).integers(0, 256, (3, 16, 16, 3)).astype(np.float32)
+    features = parts.trunk(images)
+    assert features.shape == (3, 4, 4, 6)  # of the sum: past it one cell is left, and before it are two ways
+    embedding, output = parts.head(features)
+    assert embedding.shape == (3, 6)
+    np.testing.assert_allclose(output, network(images), atol=1e-6)
+    assert heat_maps(network, images).std(axis=(1, 2)).max() > 0
+
+
 def test_a_network_without_a_feature_map_has_the_two_signatures_that_it_had(tf, tmp_path):
     import keras
 
