@@ -53,6 +53,7 @@ def _photograph(browser: object, address: str, digit: Path) -> None:
                 )
             page.set_input_files("#file", digit)
             expect(page.locator(".why").last).not_to_contain_text("Asking")
+            page.locator("#ledger summary").last.click()
             page.wait_for_timeout(3000)  # two looks at the traffic
             page.screenshot(path=PICTURES / f"{name}.png", full_page=True, animations="disabled")
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from serving.page_file import page_file
 from tests.browser.chromium import window
 from tests.browser.page_world import asked, drop, expect_explanation, instance, jpeg
 from tests.serving.model_server.closed_world import closed_server, give_token, one_model
@@ -34,6 +35,30 @@ def test_a_person_types_the_token_in_and_the_page_keeps_it_for_the_session(brows
         assert token not in page.content()
         assert page.evaluate("localStorage.length") == 0
         assert found.page.context.cookies() == []
+
+
+@pytest.mark.parametrize(("mlflow", "links"), [("http://127.0.0.1:5000", 1), ("javascript:stolen()", 0)])
+def test_what_others_have_written_is_shown_as_text_and_links_lead_to_mlflow_alone(browser, tmp_path, mlflow, links):
+    from playwright.sync_api import expect
+
+    hostile = "<img src=x onerror='document.title=`stolen`'> [here](javascript:stolen()) | a"
+    stable = {"version": 1, "since": hostile, "actor": hostile, "origin": hostile, "reason": hostile}
+    entry = dict.fromkeys(("action", "alias", "actor", "origin", "reason", "gate", "time"), hostile)
+    entry |= {"id": 1, "from_version": None, "to_version": 1, "rules": []}
+    facts = {"labels": {"": stable}, "ledger": [entry], "cards": {"1": f"# {hostile}\n\n{hostile}\n\n| {hostile} |\n|"}}
+    (tmp_path / "page.json").write_bytes(page_file(mlflow, {"m": facts}))
+    models = one_model(tmp_path / "m")
+    with closed_server(models, f"--page_file={tmp_path / 'page.json'}") as server, window(browser) as found:
+        found.page.goto(f"http://127.0.0.1:{server.rest_port}")
+        expect(found.page.locator(".label")).to_contain_text("<img src=x")
+        for summary in found.page.locator("summary").all():
+            summary.click()
+        assert found.page.locator("main img").count() == 0
+        assert found.page.locator("a").count() == links
+        for link in found.page.locator("a").all():
+            assert link.get_attribute("href") == f"{mlflow}/#/models/m/versions/1"
+        assert found.page.title() == "Slipway: what is live"
+        assert found.problems == []
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,12 @@ export function make(tag, properties = {}, ...children) {
 }
 
 // name: for whoever hears the page. numbers: the first column of numbers.
-export function table(name, caption, headings, rows, numbers = 1) {
+export function table(name, headings, rows, numbers = 1) {
   const kind = (index) => (index >= numbers ? "number" : "");
   const head = make("tr", {}, ...headings.map((text, index) => make("th", { scope: "col", class: kind(index) }, text)));
   const body = rows.map((row) => make("tr", {}, ...row.map((cell, index) =>
     index === 0 ? make("th", { scope: "row" }, cell) : make("td", { class: kind(index) }, cell))));
-  const whole = make("table", {}, caption ? make("caption", {}, caption) : null,
-    make("thead", {}, head), make("tbody", {}, ...body));
+  const whole = make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
   // A wide table is scrolled within itself, also by keys.
   return make("div", { class: "wide", tabIndex: 0, role: "region", "aria-label": name }, whole);
 }

@@ -71,9 +71,9 @@ function showTraffic(place, model, observations) {
   });
   const split = model.traffic.canary || model.traffic.shadow
     ? ` Set: canary ${model.traffic.canary} %, shadow ${model.traffic.shadow} %.` : "";
-  const caption = `Requests that named no version. Share, p50 and p95 are of the last minute, or of all if it had none.${split}`;
-  show(place, [rows, caption], () => [
-    table(`Traffic of ${model.name}`, caption, ["version", "requests", "errors", "share", "p50 ms", "p95 ms"], rows)]);
+  const told = `Requests that named no version. Share, p50 and p95 are of the last minute, or of all if it had none.${split}`;
+  show(place, [rows, told], () => [make("p", { class: "faint" }, told),
+    table(`Traffic of ${model.name}`, ["version", "requests", "errors", "share", "p50 ms", "p95 ms"], rows)]);
 }
 
 function since(old, each) {
@@ -115,7 +115,7 @@ function rules(entry) {
   const number = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : "missing");
   const rows = entry.rules.map((rule) => [String(rule.rule), number(rule.measured), `${rule.relation} ${number(rule.limit)}`,
     make("span", { class: rule.passed ? "good" : "bad" }, rule.passed ? "pass" : "REFUSE"), String(rule.note ?? "")]);
-  return table(`Gate of entry ${entry.id}`, "", ["rule", "measured", "wanted", "verdict", "note"], rows, 9);
+  return table(`Gate of entry ${entry.id}`, ["rule", "measured", "wanted", "verdict", "note"], rows, 9);
 }
 
 export function showCards(place, page) {

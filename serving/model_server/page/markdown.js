@@ -26,7 +26,7 @@ export function markdown(text, level, name) {
       for (; at < lines.length && /^\|/.test(lines[at]); at += 1) rows.push(cells(lines[at]));
       const body = rows.slice(1).filter((row) => !row.every((cell) => /^:?-+:?$/.test(cell)));
       const wrapped = (row) => row.map((cell) => make("span", {}, ...inline(cell)));
-      found.push(table(region(), "", rows[0], body.map(wrapped), rows[0].length));
+      found.push(table(region(), rows[0], body.map(wrapped), rows[0].length));
     } else if (/^- /.test(line)) {
       const items = [];
       for (; at < lines.length && /^(- | {2,}\S)/.test(lines[at]); at += 1) {

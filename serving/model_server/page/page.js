@@ -57,6 +57,7 @@ async function look() {
 
 function showAll(observed) {
   at("door").hidden = true;
+  at("main").classList.remove("waiting");
   at("missing").hidden = !page.missing;
   show(at("missing"), page.missing, () => [page.missing]);
   showModels(at("live"), page, observed);
