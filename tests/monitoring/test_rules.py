@@ -7,6 +7,8 @@ import subprocess
 import pytest
 import yaml
 
+from deploy.stack.folder import Folder
+from deploy.stack.prometheus import prometheus
 from pipeline.cli import main
 from tests.monitoring import pages, prometheus_rule
 from tests.monitoring.promql import named
@@ -90,7 +92,17 @@ def test_prometheus_takes_the_configuration_of_compose(tmp_path):
     shutil.copytree(DEPLOY / "prometheus", tmp_path / "prometheus")
     config = tmp_path / "prometheus.yml"
     config.write_text(text.replace("/run/secrets/token-prometheus", str(tmp_path / "token")))
-    assert "1 rule files found" in promtool("check", "config", config)
+    assert f"{len(RULES)} rules found" in promtool("check", "config", config)
+
+
+def test_prometheus_takes_the_configuration_that_make_stack_writes(tmp_path):
+    folder = Folder(tmp_path / "stack")
+    folder.make()
+    assert prometheus(folder) is not None
+    folder.write_secret("token-prometheus", "x")
+    config = folder.path / "prometheus.yml"
+    assert "SUCCESS" in promtool("check", "config", config)
+    assert yaml.safe_load(config.read_text())["rule_files"] == [str(prometheus_rule.RULES)]
 
 
 def test_the_manifest_for_prometheus_operator_has_the_same_rules():

@@ -30,7 +30,7 @@ from tests.serving.model_server.otlp_receiver import attributes, otlp_receiver
 from tests.serving.model_server.processes import free_ports
 from tests.serving.model_server.test_metrics import rest_port
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE, PARENT = "ab" * 16, "cd" * 8
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
