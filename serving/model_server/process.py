@@ -69,12 +69,16 @@ def serve(flags: Flags) -> None:
 
     keep_for_good("server")
     ports = Ports(flags, files, models, metrics, admission, answered)
-    _LOG.info("listening on %s", addresses(flags))
-    ports.run(rest_socket)
     if log is not None:
-        log.close()
-    if tracing is not None:
-        tracing.close()
+        log.wait_ready()
+    _LOG.info("listening on %s", addresses(flags))
+    try:
+        ports.run(rest_socket)
+    finally:
+        if log is not None:
+            log.close()
+        if tracing is not None:
+            tracing.close()
     _LOG.info("stopped")
 
 

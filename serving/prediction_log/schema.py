@@ -24,6 +24,17 @@ def check_pyarrow() -> None:
         )
 
 
+def import_arrow() -> None:
+    """Import what writing a journal takes: half a second, or several on a machine that has much else to do."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    assert pyarrow.compute is not None
+    # The first list that becomes an array has pandas imported, where that is installed.
+    pa.RecordBatch.from_pylist([], schema(FEEDBACK))
+    pa.array([0])
+
+
 @cache
 def rotated_schema() -> Any:
     """The columns of a record as it is read, but for `true_class`, which comes with feedback."""

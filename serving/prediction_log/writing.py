@@ -23,7 +23,7 @@ from serving.prediction_log.places import FOLDER_MODE, model_folder, size_bytes
 from serving.prediction_log.retention import now_us, oldest_us, prune
 from serving.prediction_log.rotation import rotate_abandoned
 from serving.prediction_log.rules import NONE, LogCounts, LogRules
-from serving.prediction_log.schema import EXTRAS, FEEDBACK, INPUTS, RECORDS, check_pyarrow, schema
+from serving.prediction_log.schema import EXTRAS, FEEDBACK, INPUTS, RECORDS, check_pyarrow, import_arrow, schema
 from serving.prediction_log.segment import Segment
 from serving.prediction_log.waiting import Waiting
 from slipway.errors import InputError
@@ -64,9 +64,10 @@ class PredictionLog:
         self._server, self._segment_number = token_hex(8), 0
         self._deletions = deletions.state(folder)
         self._rotating = ThreadPoolExecutor(1, thread_name_prefix="log-rotation")
+        self._counting = threading.Lock()
         self._records = self._dropped = 0
         self._complaint = ""
-        self._ending = threading.Event()
+        self._ready, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
 
     def start(self) -> None:
@@ -74,19 +75,24 @@ class PredictionLog:
         self._rotating.submit(self._tidy)
         self._thread.start()
 
+    def wait_ready(self) -> None:
+        """Return when what is offered is written within the next moment; no answer should go out before."""
+        self._ready.wait()
+
     def offer(self, answer: Answer) -> None:
         """Log an answer; where there is no room it is dropped, and counted."""
         if not self._waiting.add(answer):
-            self._dropped += 1
+            self.lost()
 
-    def lost(self) -> None:
-        """Count a request that could not be offered."""
-        self._dropped += 1
+    def lost(self, requests: int = 1) -> None:
+        """Count requests that are not logged although they should be."""
+        with self._counting:
+            self._dropped += requests
 
     def labelled(self, model: str, request_id: str, classes: tuple[int, ...]) -> None:
         """Log the true classes of an answered request's images."""
         if not self._waiting.add_labels(Labels(now_us(), model, request_id, classes)):
-            self._dropped += 1
+            self.lost()
 
     def counts(self) -> LogCounts:
         """As of now."""
@@ -103,10 +109,8 @@ class PredictionLog:
         self._rotating.shutdown()
 
     def _work(self) -> None:
-        # Before the first answer waits for it: 0.3 s, most of it with Python's lock.
-        import pyarrow.compute
-
-        del pyarrow
+        import_arrow()
+        self._ready.set()
         while not self._ending.wait(_TICK_S):
             self._guarded(self._tick)
         self._guarded(self._tick)
@@ -167,7 +171,7 @@ class PredictionLog:
         try:
             segment.append(kind, batch)
         except OSError as error:
-            self._dropped += requests
+            self.lost(requests)
             self._complain(f"--prediction_log={self._folder}: cannot be written ({error.strerror}); rows are dropped")
             return
         if kind == RECORDS:

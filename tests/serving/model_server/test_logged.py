@@ -13,7 +13,7 @@ from serving.prediction_log.reading import read_records
 from serving.prediction_log.rules import LogRules
 from serving.prediction_log.writing import PredictionLog
 from slipway.errors import InputError
-from tests.serving.model_server.fakes import eventually
+from tests.serving.model_server.fakes import eventually, signature
 from tests.serving.model_server.split_world import FAILS, REFUSED, two_versions
 
 
@@ -115,6 +115,16 @@ def test_embeddings_of_a_version_that_has_none_or_is_gone_are_none(kept):
     assert embeddings(kept.world.models, "m", 1, inputs) is None
     assert embeddings(kept.world.models, "m", 9, inputs) is None
     assert embeddings(kept.world.models, "other", 1, inputs) is None
+
+
+def test_embeddings_are_asked_of_the_version_that_answered(kept, monkeypatch):
+    lease = kept.world.models.named("m").acquire(2)
+    embed = signature({"input": ("float", [-1, 2, 2, 3])}, {"embedding": ("float", [-1, 1])})
+    monkeypatch.setattr(lease.runtime, "signatures", {**lease.runtime.signatures, "serving_embed_pixels": embed})
+    means = {"serving_embed_pixels": lambda inputs: {"embedding": inputs["input"].mean((1, 2, 3))[:, np.newaxis]}}
+    monkeypatch.setattr(lease.runtime, "run", lambda name, inputs, _outputs: means[name](inputs))
+    found = embeddings(kept.world.models, "m", 2, {"input": np.full((3, 2, 2, 3), 5, np.float32)})
+    assert found.tolist() == [[5.0]] * 3
 
 
 @pytest.mark.parametrize(
