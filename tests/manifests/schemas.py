@@ -6,7 +6,7 @@ from functools import cache
 from kubernetes_validate import SchemaNotFoundError, ValidationError, utils
 
 VERSIONS = ("1.30", "1.31", "1.32", "1.33", "1.34")
-WITHOUT_SCHEMA = {"InferenceService", "ServingRuntime", "ServiceMonitor", "PrometheusRule"}
+WITHOUT_SCHEMA = {"InferenceService", "ServingRuntime", "ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
 utils.schema_contents = cache(utils.schema_contents)  # it reads a megabyte for each object
 
