@@ -172,8 +172,7 @@ class ServedModel:
             elif version.state == State.END and self._may_load(version, directory):
                 failures = version.failures if version.directory == directory else 0
                 self._versions[number] = Version(number, directory, failures=failures)
-        gone = [n for n, version in self._versions.items() if version.state == State.START and n not in self._wanted]
-        for number in gone:
+        for number in [n for n, one in self._versions.items() if one.state == State.START and n not in self._wanted]:
             del self._versions[number]
 
     def _may_load(self, version: Version, directory: VersionDirectory) -> bool:

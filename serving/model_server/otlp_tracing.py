@@ -1,5 +1,6 @@
 """`--trace_endpoint`: spans of predictions by OpenTelemetry, over OTLP/HTTP. Imported only where they are asked for."""
 
+import threading
 import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ except ImportError as error:
 
 _SERVICE = "slipway-model-server"
 _PATH = "/v1/traces"
+_LAST_S = 3.0
 _FIELDS = ("traceparent", "tracestate")
 
 
@@ -38,7 +40,9 @@ class OtlpTracing:
     def __init__(self, endpoint: str, share: float) -> None:
         address = endpoint if urlsplit(endpoint).path.strip("/") else endpoint.rstrip("/") + _PATH
         self._provider = TracerProvider(
-            resource=Resource.create({SERVICE_NAME: _SERVICE}), sampler=ParentBased(TraceIdRatioBased(share))
+            resource=Resource.create({SERVICE_NAME: _SERVICE}),
+            sampler=ParentBased(TraceIdRatioBased(share)),
+            shutdown_on_exit=False,
         )
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=address)))
         self._tracer = self._provider.get_tracer(_SERVICE)
@@ -53,8 +57,10 @@ class OtlpTracing:
         return _OtlpTrace(self._tracer, span, clock) if span.is_recording() else None
 
     def close(self) -> None:
-        """See Tracing."""
-        self._provider.shutdown()
+        """See Tracing. A collector that is away is not waited for: it would hold up the server's end."""
+        sending = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
+        sending.start()
+        sending.join(_LAST_S)
 
     def _parent(self, caller: Caller | None) -> Context:
         if caller is None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -149,11 +150,14 @@ def test_requests_that_ran_as_one_batch_say_how_long_they_waited_for_it(tmp_path
     assert [attributes(span)["slipway.rows"] for span in collector.named("batch")] == [2, 2]
 
 
-def test_a_collector_that_is_away_fails_no_request(tmp_path):
+def test_a_collector_that_is_away_fails_no_request_and_holds_up_no_end(tmp_path):
     with otlp_receiver() as gone:
         pass
     world = World(tmp_path / "m", gone)
     assert world.rest().status_code == 200
+    began = time.monotonic()
+    world.tracing.close()
+    assert time.monotonic() - began < 8, "the server's end does not wait for it"
 
 
 @pytest.mark.parametrize(
