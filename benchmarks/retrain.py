@@ -16,8 +16,9 @@ import numpy as np
 
 from benchmarks.machine import load, machine
 from pipeline.data import DataConfig, batches, load_dataset
+from pipeline.epochs import Alone
 from pipeline.features import OnFeatures
-from pipeline.train import Alone, TrainConfig, computing, fresh_network
+from pipeline.train import TrainConfig, computing, fresh_network
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "retrain.md"
 WANTED = 8.0

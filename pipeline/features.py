@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.budget import Budget
-from pipeline.train import TrainConfig, fit_epoch, seed_of_epoch
+from pipeline.epochs import fit_epoch, seed_of_epoch
+from pipeline.train import TrainConfig
 from slipway.files import sha256_bytes
 
 if TYPE_CHECKING:

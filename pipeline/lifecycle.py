@@ -65,7 +65,9 @@ def train(config: Config, resume: str | None = None, budget: "Budget | None" = N
 
     A frozen backbone's features are computed once and kept in the workdir, unless images are moved.
     """
+    from pipeline.epochs import Alone
     from pipeline.features import OnFeatures, learns_from_features
+    from pipeline.train import Learning
     from pipeline.train import train as train_network
 
     check_tracking()
@@ -75,7 +77,7 @@ def train(config: Config, resume: str | None = None, budget: "Budget | None" = N
     dataset = data(config)
     with step("train", config.experiment, resume=resume) as run:
         log_inputs(config, dataset, run)
-        learning = None
+        learning: Learning = Alone(config.train, dataset, budget)
         if learns_from_features(config.train):
             learning = OnFeatures(config.train, dataset, Path(config.workdir) / "features", report, budget)
         return train_network(config.train, dataset, run, report, learning, budget)

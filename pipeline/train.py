@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.budget import Budget
 from pipeline.model import NetworkConfig, build_network
-from pipeline.progress import epoch_line, step_callback
+from pipeline.progress import epoch_line
 from slipway.errors import InputError, NotFoundError
 from slipway.tensorflow_start import start_tensorflow
 
@@ -93,27 +93,12 @@ class Learning(Protocol):
         """Change the network by one epoch, counted from 0; its loss and accuracy, of training and validation."""
 
 
-class Alone:
-    """By Keras' `fit`, in this process."""
-
-    def __init__(self, config: TrainConfig, dataset: "Dataset", budget: Budget | None = None) -> None:
-        self._config, self._dataset, self._budget = config, dataset, budget
-
-    def begin(self, network: "keras.Model", first_epoch: int) -> None:
-        self._network, self._first_epoch = network, first_epoch
-
-    def epoch(self, epoch: int) -> dict[str, float]:
-        learn, check = epoch_of_images(self._config, self._dataset, epoch)
-        budget = self._budget if epoch == self._first_epoch == 0 else None
-        return fit_epoch(self._network, (learn, check), self._config, epoch, len(self._dataset.train), budget)
-
-
 def train(
     config: TrainConfig,
     dataset: "Dataset",
     run: "StepRun",
     report: Progress,
-    learning: Learning | None = None,
+    learning: Learning,
     budget: Budget | None = None,
 ) -> TrainedModel:
     """Train on `dataset`, logging each epoch to `run`; goes on from the run's last checkpoint if it has one.
@@ -121,7 +106,6 @@ def train(
     Same configuration, data and machine: same weights. The trained network is the run's artifact `network/model.keras`.
     With a budget it may have had fewer epochs than configured; OutOfTime if not one was over in time.
     """
-    learning = learning or Alone(config, dataset, budget)
     with computing(config), tempfile.TemporaryDirectory(prefix="slipway-train-") as scratch:
         network, first_epoch = _restored(run, Path(scratch)) or (fresh_network(config, dataset), 0)
         run.params({"parameters": network.count_params()})
@@ -197,52 +181,6 @@ def fresh_network(config: TrainConfig, dataset: "Dataset") -> "keras.Model":
         )
     network.compile(keras.optimizers.Adam(rate), "categorical_crossentropy", metrics=["accuracy"])
     return network
-
-
-def epoch_of_images(config: TrainConfig, dataset: "Dataset", epoch: int) -> tuple[Any, Any]:
-    """The batches that an epoch learns from, and those that it is watched on."""
-    from pipeline.augment import shifted
-    from pipeline.data import batches
-
-    classes = len(dataset.labels)
-    shuffle_seed = seed_of_epoch(config, epoch)
-    size = (config.image_size, config.image_size)
-    learn = batches(dataset.train, classes, size, config.batch_size, shuffle_seed, max_pixels=dataset.max_pixels)
-    if pixels := config.shift_pixels:
-        learn = shifted(learn, pixels, shuffle_seed)
-    return learn, batches(dataset.validation, classes, size, config.batch_size, None, max_pixels=dataset.max_pixels)
-
-
-def fit_epoch(
-    network: "keras.Model",
-    learn_and_check: tuple[Any, Any],
-    config: TrainConfig,
-    epoch: int,
-    images: int,
-    budget: Budget | None = None,
-) -> dict[str, float]:
-    """Learn one epoch of so many training images by Keras' `fit`; loss and accuracy of training and validation."""
-    import keras
-
-    learn, check = learn_and_check
-    callbacks = [step_callback(epoch + 1, config.epochs, -(-images // config.batch_size))]
-    if budget is not None:
-        callbacks.append(keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: budget.check_first_epoch()))
-    history = network.fit(
-        learn,
-        validation_data=check,
-        initial_epoch=epoch,
-        epochs=epoch + 1,
-        verbose=0,
-        shuffle=False,
-        callbacks=callbacks,
-    ).history
-    return {key: float(values[-1]) for key, values in history.items()}
-
-
-def seed_of_epoch(config: TrainConfig, epoch: int) -> int:
-    """Order and shifts of an epoch depend on seed and epoch alone: a resumed run sees the batches it would have."""
-    return (config.seed * 1_000_003 + epoch) % 2**31
 
 
 @contextlib.contextmanager

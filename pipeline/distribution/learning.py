@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.distribution.shares import Share, shares, taken
+from pipeline.epochs import seed_of_epoch
 from pipeline.progress import step_callback
-from pipeline.train import TrainConfig, seed_of_epoch
+from pipeline.train import TrainConfig
 
 if TYPE_CHECKING:
     import keras

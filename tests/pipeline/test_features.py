@@ -6,8 +6,9 @@ import pytest
 from pipeline.budget import Budget, OutOfTime
 from pipeline.data import DataConfig, load_dataset
 from pipeline.data.digits import write_digits
+from pipeline.epochs import Alone
 from pipeline.features import OnFeatures, learns_from_features
-from pipeline.train import Alone, TrainConfig, computing, fresh_network
+from pipeline.train import TrainConfig, computing, fresh_network
 
 CONFIG = TrainConfig(network="tiny", head="avg", image_size=32, epochs=2, freeze_backbone=True, batch_size=32)
 
