@@ -13,6 +13,7 @@ pytest_plugins = ("tests.s3_server", "tests.tracking_server.fixtures")
 _SHARED = ("original", "stack", "postgresql")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         shared = next((name for name in _SHARED if name in item.fixturenames), item.nodeid.partition("::")[0])

@@ -201,9 +201,9 @@ def test_what_a_running_server_has_logged_is_checked(drifting, monkeypatch, tmp_
     with model_server(tmp_path / "log", *place, f"--prediction_log={drifting.log}") as server:
         server.wait_ready()
         for light, status, count in ((1.0, "none", 500), (0.6, "found", 1000)):
-            for _ in range(10):
+            for waiting in range(450, -1, -50):  # as many as are looked at on a machine that has other work, too
                 ask(server, images(50, light))
-            wait_until_logged(drifting.log, count)
+                wait_until_logged(drifting.log, count - waiting)
             report = json_of(drift(drifting, monkeypatch, "--json"))
             assert (report["status"], report["records"]) == (status, 500)
     measures = report["measures"]
