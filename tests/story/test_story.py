@@ -61,7 +61,7 @@ def test_quiet_traffic_is_let_be_drift_is_found_and_told_a_retraining_helps_and_
         draw = np.random.default_rng(3)
         third = world.data_set("third", {split: poisoned(known, draw) for split, known in more.items()})
         done = world.slipway("retrain", "--data", third, code=3)
-        assert done.out.startswith(f"{NAME}: refused version 3 (")
+        assert done.out.startswith(f"{NAME}: refused version 3, what is live stays (")
         assert world.live(NAME)["alias"] == 2
         assert world.live_version() == 2
         assert world.accuracy(new) == after
