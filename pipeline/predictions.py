@@ -1,15 +1,14 @@
 """The prediction log, as a person asks it: its last rows, what each version answered, and what is to go."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from serving.prediction_log.clients import client_digest, client_key
+from serving.prediction_log.clients import check_key, client_digest, client_key
 from serving.prediction_log.deleting import Deleted, delete_client
-from serving.prediction_log.reading import read_records
+from serving.prediction_log.reading import Window, read_last
 from serving.prediction_log.retention import Pruned, now_us, prune
 from serving.prediction_log.rules import DAY_S
 from slipway.errors import InputError, NotFoundError
@@ -28,17 +27,9 @@ SUMMARY = (
     "images",
     "embeddings",
 )
+_SUMMED = ("version", "label", "class_id", "confidence", "latency_ms", "brightness", "embedding")
 LISTED = 20
 WAIT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which rows: from `since` until before `until`, of one version or of all."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    version: int | None = None
 
 
 def moment(flag: str, text: str | None) -> datetime | None:
@@ -72,8 +63,8 @@ def log_folder(config: Config) -> Path:
 
 def last_rows(config: Config, window: Window, count: int) -> list[dict[str, Any]]:
     """The last so many rows, in order of time, without the long columns."""
-    table = _records(config, window).select(COLUMNS)
-    rows: list[dict[str, Any]] = table.slice(max(0, len(table) - count)).to_pylist()
+    table = read_last(log_folder(config), config.name, window, count, COLUMNS).select(COLUMNS)
+    rows: list[dict[str, Any]] = table.to_pylist()
     for row in rows:
         row["time"] = row["time"].isoformat(timespec="milliseconds")
         for name, digits in (("confidence", 4), ("latency_ms", 2)):
@@ -89,7 +80,7 @@ def summary(config: Config, window: Window) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = _records(config, window)
+    table = read_last(log_folder(config), config.name, window, columns=_SUMMED)
     table = table.append_column("correct", pc.equal(table["class_id"], table["true_class"]).cast(pa.float64()))
     found = table.group_by(["version", "label"]).aggregate(
         [
@@ -108,9 +99,10 @@ def summary(config: Config, window: Window) -> list[dict[str, Any]]:
 
 
 def delete(config: Config, client: str, key_file: str | None, wait_s: float) -> Deleted:
-    """Delete the records of the client with that key, up to now."""
+    """Delete that client's records, up to now; InputError if the key of the hashes is none that the log has."""
     log = log_folder(config)
     key = client_key(log, Path(key_file) if key_file else None)
+    check_key(log, key)
     return delete_client(log, client_digest(key, client), now_us(), wait_s)
 
 
@@ -134,10 +126,6 @@ def deleted_text(deleted: Deleted) -> str:
             "Run this again then."
         )
     return text
-
-
-def _records(config: Config, window: Window) -> Any:
-    return read_records(log_folder(config), config.name, since=window.since, until=window.until, version=window.version)
 
 
 def _summary_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.predictions import log_folder
 
-_FIRST_S = 600.0
+_COMPARED = ("class_id", "confidence", "embedding", "brightness", "sharpness", "width", "height")
 
 
 def last_records(config: Config, version: int, now: datetime) -> Any:
@@ -14,14 +14,8 @@ def last_records(config: Config, version: int, now: datetime) -> Any:
 
     InputError if no log is named, NotFoundError if it is not there.
     """
-    from serving.prediction_log.reading import read_records
+    from serving.prediction_log.reading import Window, read_last
 
     folder, rules = log_folder(config), config.drift
-    wanted = rules.windows * rules.window
-    reach_s = min(_FIRST_S, rules.max_age_s)
-    while True:  # a busy server's log of a week would not fit into memory
-        since = now - timedelta(seconds=reach_s)
-        records = read_records(folder, config.name, since=since, until=now, version=version)
-        if len(records) >= wanted or reach_s >= rules.max_age_s:
-            return records.slice(max(0, len(records) - wanted))
-        reach_s = min(4 * reach_s, rules.max_age_s)
+    window = Window(now - timedelta(seconds=rules.max_age_s), now, version)
+    return read_last(folder, config.name, window, rules.windows * rules.window, _COMPARED)

@@ -61,10 +61,12 @@ class DriftReport:
             missing = self.needed - self.records
             return f"{head}: drift unknown: {self.records} records of {self.needed}, {missing} are missing"
         looked = f"{self.windows} windows of {self.window} records"
+        unmeasured = ", ".join(each.measure for each in self.findings if not each.of)
+        tail = f"; not measured: {unmeasured}" if unmeasured else ""
         if not self.found:
-            return f"{head}: no drift in {looked}"
+            return f"{head}: no drift in {looked}{tail}"
         words = [f"{each.measure} ({each.found_in} of {each.of} windows)" for each in self.findings if each.found]
-        return f"{head}: drift found in {looked}: {', '.join(words)}"
+        return f"{head}: drift found in {looked}: {', '.join(words)}{tail}"
 
     def text(self) -> str:
         """The summary, and below it a line a measure."""

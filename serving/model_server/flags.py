@@ -117,7 +117,7 @@ class Flags:
     prediction_log: str = _flag("", "Slipway's: folder that gets a record of each answer, as parquet; empty is none.")
     prediction_log_sample: float = _flag(1.0, "Slipway's: the share of requests that are logged, 0 to 1.")
     prediction_log_embed_sample: float = _flag(
-        0.05, "Slipway's: the share of logged requests whose images' embeddings are worked out when there is time."
+        0.25, "Slipway's: the share of logged requests whose images' embeddings are worked out when there is time."
     )
     prediction_log_max_mb: int = _flag(1024, "Slipway's: largest size of that folder, in MiB; the oldest files go.")
     prediction_log_days: float = _flag(30.0, "Slipway's: days after which a record goes.")

@@ -4,4 +4,5 @@
 <log>/<model>/records-<first>-<last>-<stem>.parquet
 <log>/.deletions/<client>-<time>               clients whose records are gone, up to a time
 <log>/.client.key                              the key of the clients' hashes
+<log>/.client.keys/<fingerprint>               by which keys the hashes are
 """

@@ -5,9 +5,12 @@ import os
 import secrets
 from pathlib import Path
 
+from serving.prediction_log.places import FILE_MODE, FOLDER_MODE, entries
 from slipway.errors import InputError
 
 KEY_FILE = ".client.key"
+_PRINTS = ".client.keys"  # a file a key, named by its fingerprint
+_PRINTED = "\0which key"  # no client is called so: neither a header nor an address holds a NUL
 _KEY_BYTES, _DIGEST_BYTES = 32, 16
 _OWNER_ONLY = 0o600
 
@@ -37,6 +40,24 @@ def client_key(log: Path, file: Path | None = None) -> bytes:
             "makes. Write such a key to it."
         )
     return key
+
+
+def note_key(log: Path, key: bytes) -> None:
+    """Have the log say that hashes in it are by that key, by a fingerprint that does not tell the key."""
+    folder = log / _PRINTS
+    folder.mkdir(FOLDER_MODE, exist_ok=True)
+    (folder / client_digest(key, _PRINTED)).touch(FILE_MODE)
+
+
+def check_key(log: Path, key: bytes) -> None:
+    """InputError if no server wrote hashes by that key; a log that says nothing of its keys passes."""
+    known = {path.name for path in entries(log / _PRINTS)}
+    if known and client_digest(key, _PRINTED) not in known:
+        raise InputError(
+            f"{log}: no server wrote clients' hashes by the key that was given, so no record would be found; expected "
+            "the key that the server has. Pass the file of its --prediction_log_key_file as --key-file, or none if it "
+            "has none."
+        )
 
 
 def client_digest(key: bytes, client: str) -> str:

@@ -1,6 +1,6 @@
 """From answers to columns: what was predicted, in a few large steps instead of a step a row."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -82,9 +82,14 @@ def feedback_batch(feedback: Sequence[Labels]) -> Any:
         for labels in feedback
         for row, class_id in enumerate(labels.classes)
     ]
+    return rows_batch(FEEDBACK, rows)
+
+
+def rows_batch(kind: str, rows: Iterable[Mapping[str, Any]]) -> Any:
+    """A record batch of rows of that kind."""
     import pyarrow as pa
 
-    return pa.RecordBatch.from_pylist(rows, schema(FEEDBACK))
+    return pa.RecordBatch.from_pylist([*rows], schema(kind))
 
 
 def _rows(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:

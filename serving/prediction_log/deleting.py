@@ -1,14 +1,14 @@
 """One client's records go: from every answer at once, and from the disk when the servers that run have rotated."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serving.prediction_log.deletions import delete_until, without
+from serving.prediction_log.deletions import delete_until, deletions, without
+from serving.prediction_log.labels import with_records
 from serving.prediction_log.places import Rotated, model_folders, rotated
 from serving.prediction_log.rotation import replace_rotated, rotate_abandoned
 from serving.prediction_log.schema import FEEDBACK, RECORDS
@@ -18,7 +18,10 @@ _LOOK_S = 0.1
 
 @dataclass(frozen=True)
 class Deleted:
-    """records, feedback: rows that were taken off the disk. files: those rewritten. held: journals still to rotate."""
+    """records, feedback: rows that were taken off the disk, labels without a record among them.
+
+    files: those rewritten. held: journals still to rotate.
+    """
 
     records: int
     feedback: int
@@ -43,36 +46,27 @@ def delete_client(
         sleep(_LOOK_S)
         held = waited_for & rotate_abandoned(log)
     records = feedback = files = 0
+    gone = deletions(log)
     for folder in model_folders(log):
-        gone: set[str] = set()
         for file in rotated(folder, RECORDS):
             removed = _rewritten(file, lambda table: without(table, {client: now_us}))
-            gone.update(removed)
-            records, files = records + len(removed), files + bool(removed)
-        for file in rotated(folder, FEEDBACK) if gone else []:
-            removed = _rewritten(file, partial(_without_requests, gone=gone))
-            feedback, files = feedback + len(removed), files + bool(removed)
+            records, files = records + removed, files + bool(removed)
+        for file in rotated(folder, FEEDBACK):
+            removed = _rewritten(file, partial(with_records, folder=folder, gone=gone))
+            feedback, files = feedback + removed, files + bool(removed)
     return Deleted(records, feedback, files, len(held))
 
 
-def _rewritten(file: Rotated, kept: Callable[[Any], Any]) -> list[str]:
-    """The request ids of the rows that a file has no more; it is replaced as a whole, or removed if none are left."""
+def _rewritten(file: Rotated, kept: Callable[[Any], Any]) -> int:
+    """How many rows a file has no more; it is replaced as a whole, or removed if none are left."""
     import pyarrow.parquet as pq
 
     try:
         table = pq.ParquetFile(file.path).read()
     except FileNotFoundError:  # a server has removed what is old
-        return []
+        return 0
     left = kept(table)
     if len(left) == len(table):
-        return []
+        return 0
     file.path.unlink() if not len(left) else replace_rotated(file.path, left)
-    before, after = Counter(table["request_id"].to_pylist()), Counter(left["request_id"].to_pylist())
-    return list((before - after).elements())
-
-
-def _without_requests(table: Any, gone: set[str]) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return table.filter(pc.invert(pc.is_in(table["request_id"], pa.array(sorted(gone)))))
+    return len(table) - len(left)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.prediction_log.joining import conformed
-from serving.prediction_log.places import FILE_MODE
+from serving.prediction_log.unfinished import begin
 
 
 class Journal:
@@ -20,11 +20,9 @@ class Journal:
 
     def __init__(self, path: Path, schema: Any) -> None:
         self.path = path
-        beside = path.with_name(f".{path.name}")
-        self._descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        # Locked before it has its name, or it could be taken for a dead server's.
+        beside, self._descriptor = begin(path)
         try:
-            # Locked before it has its name, or it could be taken for a dead server's.
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.size_bytes = 0
             self._write(schema.serialize())
             beside.rename(path)

@@ -40,21 +40,21 @@ def network_size(signatures: "Mapping[str, SignatureDef]") -> tuple[int, int] | 
 
 
 def seen_properties(image: Any, size: tuple[int, int] | None) -> dict[str, Any]:
-    """How bright and sharp the network sees it, and its size as it was sent; nothing if it is no image."""
-    if isinstance(image, np.ndarray):
-        seen, height, width = image, image.shape[0], image.shape[1]
-    else:
-        from serving.servable.decoding import decode
-        from serving.servable.resizing import resize
+    """How bright and sharp the network sees it, and a file's size as it was sent; nothing if it is no image.
 
-        try:
-            pixels = decode(bytes(image), MAX_PIXELS)
-        except InputError:  # of a model of other make, which takes other files
-            return {}
-        height, width = pixels.shape[:2]
-        seen = pixels if size is None else resize(pixels, size)
-    found = properties(seen)
-    return {"brightness": found.brightness, "sharpness": found.sharpness, "width": width, "height": height}
+    An array says nothing of the file that it was made of.
+    """
+    if isinstance(image, np.ndarray):
+        return _look(image)
+    from serving.servable.decoding import decode
+    from serving.servable.resizing import resize
+
+    try:
+        pixels = decode(bytes(image), MAX_PIXELS)
+    except InputError:  # of a model of other make, which takes other files
+        return {}
+    height, width = pixels.shape[:2]
+    return {**_look(pixels if size is None else resize(pixels, size)), "width": width, "height": height}
 
 
 def kept_input(image: Any, kept: str) -> dict[str, Any]:
@@ -63,6 +63,11 @@ def kept_input(image: Any, kept: str) -> dict[str, Any]:
         data = np.ascontiguousarray(image).data if isinstance(image, np.ndarray) else bytes(image)
         return {"input_digest": hashlib.blake2b(data, digest_size=16).hexdigest()}
     return {"pixels": _png(image) if isinstance(image, np.ndarray) else bytes(image)}
+
+
+def _look(seen: npt.NDArray[Any]) -> dict[str, Any]:
+    found = properties(seen)
+    return {"brightness": found.brightness, "sharpness": found.sharpness}
 
 
 def _png(pixels: npt.NDArray[Any]) -> bytes:

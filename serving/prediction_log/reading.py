@@ -1,20 +1,30 @@
 """The log as a table: rotated files and the journals of servers that run, or were killed, with the labels that came."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from serving.prediction_log.deletions import deletions, without
 from serving.prediction_log.joining import conformed, with_columns
 from serving.prediction_log.journal import read_journal
-from serving.prediction_log.places import journals, model_folder, rotated
+from serving.prediction_log.places import Rotated, journals, model_folder, rotated
 from serving.prediction_log.rotation import whole_records
-from serving.prediction_log.schema import FEEDBACK, RECORDS, rotated_schema, schema
+from serving.prediction_log.schema import FEEDBACK, KEYS, RECORDS, rotated_schema, schema
 from slipway.errors import UnavailableError
 
 _TRIES = 20  # each time that a file was rotated or removed while it was to be read
 _MICROSECOND = 1_000_000
+
+
+class Window(NamedTuple):
+    """Which rows: from `since` until before `until`, of one version or of all. A time without a zone is UTC."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    version: int | None = None
 
 
 def read_records(
@@ -30,15 +40,24 @@ def read_records(
     since: from then on; until: before then; a time without a zone is UTC. version: of that version alone. `true_class`
     is the last that feedback said. A log, or a model, that is not there has no rows. InputError if pyarrow is missing.
     """
-    first_us, last_us = _microseconds(since), _microseconds(until)
-    place = model_folder(folder, model)
+    return read_last(folder, model, Window(since, until, version))
 
-    def is_wanted(file: Any) -> bool:
-        return (first_us is None or file.last_us >= first_us) and (last_us is None or file.first_us < last_us)
 
-    table = _read(lambda: _records(place, is_wanted))
-    table = _chosen(without(table, deletions(folder)), first_us, last_us, version)
-    return with_columns(table.sort_by([("time", "ascending")]), read_feedback(folder, model, since), ("true_class",))
+def read_last(
+    folder: Path, model: str, window: Window, count: int | None = None, columns: Sequence[str] | None = None
+) -> Any:
+    """As read_records, the last `count` rows alone, from no more files than it takes; None for all.
+
+    columns: only those of a record, and `time`, `request_id` and `row`. `true_class` comes in any case.
+    """
+    fields = rotated_schema()
+    wanted = [name for name in fields.names if columns is None or name in {"time", *KEYS, *columns}]
+    table = _read(lambda: _records(model_folder(folder, model), _Rows(window, wanted, deletions(folder)), count))
+    table = table.sort_by([("time", "ascending")])
+    if count is not None:
+        table = table.slice(max(0, len(table) - count))
+    since = table["time"][0].as_py() if count is not None and len(table) else window.since
+    return with_columns(table, read_feedback(folder, model, since), ("true_class",))
 
 
 def read_feedback(folder: Path, model: str, since: datetime | None = None) -> Any:
@@ -57,14 +76,64 @@ def _read(read: Callable[[], Any]) -> Any:
     raise UnavailableError("the prediction log's files are rotated faster than they can be read. Run it again.")
 
 
-def _records(place: Path, is_wanted: Callable[[Any], bool]) -> Any:
+class _Rows:
+    """What is taken of each file: rows of a window that were not deleted, and of those some columns."""
+
+    def __init__(self, window: Window, columns: list[str], gone: Mapping[str, int]) -> None:
+        self.first_us, self.last_us = _microseconds(window.since), _microseconds(window.until)
+        self._version = window.version
+        self.columns = columns
+        self._gone = gone
+        fields = rotated_schema()
+        self._read = [field for field in fields if field.name in {*columns, "version", "client"}]
+
+    def hold(self, file: Rotated) -> bool:
+        """Whether its rows may be of that time."""
+        return (self.first_us is None or file.last_us >= self.first_us) and (
+            self.last_us is None or file.first_us < self.last_us
+        )
+
+    def of_file(self, path: Path) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file, wanted = pq.ParquetFile(path), pa.schema(self._read)
+        present = [name for name in wanted.names if name in file.schema_arrow.names]
+        return self.of_table(conformed(file.read(columns=present), wanted))
+
+    def of_table(self, table: Any) -> Any:
+        table = without(table, self._gone)
+        return _chosen(table, self.first_us, self.last_us, self._version).select(self.columns)
+
+
+def _records(place: Path, rows: _Rows, count: int | None) -> Any:
+    import pyarrow as pa
+
     # The journals first: what is rotated between the two is then in both rather than in none.
     live = journals(place)
     files = rotated(place, RECORDS)
     done = {file.stem for file in files}
-    tables = [_parquet(file.path, rotated_schema()) for file in files if is_wanted(file)]
     journalled = [paths for stem, paths in live.items() if RECORDS in paths and stem not in done]
-    return _together([*tables, *map(whole_records, journalled)], rotated_schema())
+    tables = [rows.of_table(whole_records(paths)) for paths in journalled]
+    # The newest first, until no older file can hold one of the last rows.
+    for file in sorted(filter(rows.hold, files), key=lambda file: file.last_us, reverse=True):
+        if count is not None and file.last_us < _time_of_last(tables, count):
+            break
+        tables.insert(0, rows.of_file(file.path))
+    fields = rotated_schema()
+    wanted = pa.schema([field for field in fields if field.name in rows.columns])
+    return _together(tables, wanted)
+
+
+def _time_of_last(tables: Sequence[Any], count: int) -> int:
+    """Of the last row but `count` - 1, in microseconds; before every row if there are fewer."""
+    import pyarrow as pa
+
+    count = max(1, count)
+    if sum(map(len, tables)) < count:
+        return -1
+    times = np.concatenate([table["time"].cast(pa.int64()).to_numpy() for table in tables])
+    return int(np.partition(times, len(times) - count)[len(times) - count])
 
 
 def _feedback(place: Path, first_us: int | None) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from serving.prediction_log.deletions import forget_old
 from serving.prediction_log.places import Rotated, model_folders, rotated, size_bytes
 from serving.prediction_log.schema import FEEDBACK, RECORDS
+from serving.prediction_log.unfinished import remove_unfinished
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ def prune(log: Path, most_bytes: int | None, keep_s: float | None, now_us: int) 
     None: no such limit. Journals count, and stay: they are rotated before they are large.
     """
     forget_old(log, now_us)
+    remove_unfinished(log)
     every = sorted(
         (file for folder in model_folders(log) for file in rotated(folder, RECORDS, FEEDBACK)),
         key=lambda file: file.last_us,

@@ -8,9 +8,10 @@ from typing import Any
 from serving.prediction_log.deletions import deletions, without
 from serving.prediction_log.joining import with_columns
 from serving.prediction_log.journal import abandoned, read_journal
-from serving.prediction_log.places import FILE_MODE, journal_path, journals, model_folders, rotated, rotated_path
+from serving.prediction_log.labels import with_records
+from serving.prediction_log.places import journal_path, journals, model_folders, rotated, rotated_path
 from serving.prediction_log.schema import FEEDBACK, LATER, RECORDS, rotated_schema, schema
-from slipway.files import write_atomically
+from serving.prediction_log.unfinished import remove_unfinished, write_whole
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,13 +33,18 @@ def rotate(folder: Path, stem: str, gone: Mapping[str, int]) -> None:
     if RECORDS in paths and RECORDS not in done:
         write_rotated(folder, RECORDS, stem, without(whole_records(paths), gone))
     if FEEDBACK in paths and FEEDBACK not in done:
-        write_rotated(folder, FEEDBACK, stem, _read(paths, FEEDBACK))
+        feedback = _read(paths, FEEDBACK)
+        write_rotated(folder, FEEDBACK, stem, with_records(feedback, folder, gone) if gone else feedback)
     for kind in (RECORDS, FEEDBACK, *LATER):
         journal_path(folder, stem, kind).unlink(missing_ok=True)
 
 
 def rotate_abandoned(log: Path) -> set[tuple[Path, str]]:
-    """Rotate the journals that killed servers left; folder and stem of those that somebody still appends to."""
+    """Rotate the journals that killed servers left; folder and stem of those that somebody still appends to.
+
+    What they had begun to write and not finished is removed.
+    """
+    remove_unfinished(log)
     held = set()
     for folder in model_folders(log):
         for stem, paths in journals(folder).items():
@@ -71,7 +77,7 @@ def replace_rotated(path: Path, table: Any) -> None:
 
     stream = pa.BufferOutputStream()
     pq.write_table(table, stream, compression="zstd")
-    write_atomically(path, stream.getvalue(), FILE_MODE)
+    write_whole(path, memoryview(stream.getvalue()))
 
 
 def _read(paths: Mapping[str, Path], kind: str) -> Any:

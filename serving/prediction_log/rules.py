@@ -23,16 +23,17 @@ class LogRules:
 
     most_bytes, keep_s: what is over or older goes, the oldest first. kept_inputs: what is kept of the images, one of
     KEPT_INPUTS. key_file: with the key of the clients' hashes; None is the log's own. rotate_bytes, rotate_s: a journal
-    of that size or age becomes parquet.
+    of that size or age becomes parquet. tidy_s: what is over or older is looked for at least so often.
     """
 
-    embed_sample: float = 0.05
+    embed_sample: float = 0.25  # of drift's windows of 500, enough for its least_samples of 100
     most_bytes: int = 2**30
     keep_s: float = 30 * DAY_S
     kept_inputs: str = NONE
     key_file: Path | None = None
     rotate_bytes: int = 2**24
     rotate_s: float = 600.0
+    tidy_s: float = 3600.0
 
     @property
     def journal_bytes(self) -> int:

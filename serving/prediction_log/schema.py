@@ -13,14 +13,14 @@ LATER = {
     EXTRAS: ("embedding", "brightness", "sharpness", "width", "height"),
     INPUTS: ("input_digest", "pixels"),
 }
+INSTALL = "pip install 'slipway[prediction-log]'"
 
 
 def check_pyarrow() -> None:
     """InputError with the line that installs it where pyarrow is missing; does not import it."""
     if importlib.util.find_spec("pyarrow") is None:
         raise InputError(
-            "the prediction log is parquet, and pyarrow, which writes and reads it, is not installed. "
-            "Run: pip install 'slipway[prediction-log]'"
+            f"the prediction log is parquet, and pyarrow, which writes and reads it, is not installed. Run: {INSTALL}"
         )
 
 

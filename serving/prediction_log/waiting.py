@@ -9,7 +9,7 @@ import numpy.typing as npt
 from serving.prediction_log.columns import Answer, Labels
 
 _MOST_ANSWERS = 8192
-_MOST_BYTES = 2**26  # of inputs that wait
+_MOST_BYTES = 2**26  # of inputs that wait, and of outputs
 
 
 class Waiting:
@@ -21,18 +21,20 @@ class Waiting:
         self._lock = threading.Lock()
         self._answers: list[Answer] = []
         self._labels: list[Labels] = []
-        self._bytes = 0
+        self._input_bytes = self._output_bytes = 0
 
     def add(self, answer: Answer) -> bool:
         """Whether there was room."""
-        added_bytes = size_bytes(answer.inputs)
+        input_bytes = size_bytes(answer.inputs)
+        output_bytes = 0 if answer.output is None else answer.output.nbytes
         with self._lock:
-            if len(self._answers) >= self._most_answers:
+            if len(self._answers) >= self._most_answers or self._output_bytes + output_bytes > self._most_bytes:
                 return False
-            if self._bytes + added_bytes > self._most_bytes:
+            if self._input_bytes + input_bytes > self._most_bytes:
                 answer = answer._replace(inputs=None)
             else:
-                self._bytes += added_bytes
+                self._input_bytes += input_bytes
+            self._output_bytes += output_bytes
             self._answers.append(answer)
             return True
 
@@ -49,7 +51,7 @@ class Waiting:
         with self._lock:
             answers, self._answers = self._answers, []
             labels, self._labels = self._labels, []
-            self._bytes = 0
+            self._input_bytes = self._output_bytes = 0
         return answers, labels
 
 

@@ -1,29 +1,30 @@
 """The server's side of the log: it takes answers in a microsecond, and writes them from a thread of its own.
 
-Four times a second what has come is appended to journals, so that killing the process loses no more than that. Only
-then is there time for what is worked out of images; parquet is made by another thread, beside it.
+Four times a second what has come is appended to journals, so that killing the process loses no more than that. What is
+worked out of images, and parquet, are made by other threads, beside it.
 """
 
 import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from serving.prediction_log import deletions
-from serving.prediction_log.clients import client_digest, client_key, make_key
-from serving.prediction_log.columns import Answer, Labels, feedback_batch, records_batch
-from serving.prediction_log.examining import Embed, Examining
+from serving.prediction_log.clients import client_digest, client_key, make_key, note_key
+from serving.prediction_log.columns import Answer, Labels, feedback_batch, records_batch, rows_batch
+from serving.prediction_log.examining import Embed, Examined, Examining
 from serving.prediction_log.pictures import images_of, kept_input
 from serving.prediction_log.places import FOLDER_MODE, model_folder, size_bytes
 from serving.prediction_log.retention import now_us, oldest_us, prune
 from serving.prediction_log.rotation import rotate_abandoned
 from serving.prediction_log.rules import NONE, LogCounts, LogRules
-from serving.prediction_log.schema import EXTRAS, FEEDBACK, INPUTS, RECORDS, check_pyarrow, import_arrow, schema
+from serving.prediction_log.schema import EXTRAS, FEEDBACK, INPUTS, INSTALL, RECORDS, check_pyarrow, import_arrow
 from serving.prediction_log.segment import Segment
 from serving.prediction_log.waiting import Waiting
 from slipway.errors import InputError
@@ -50,12 +51,13 @@ class PredictionLog:
             folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
             if rules.key_file is None:
                 make_key(folder)
+            self._key = client_key(folder, rules.key_file)
+            note_key(folder, self._key)
         except OSError as error:
             raise InputError(
                 f"--prediction_log={folder}: cannot be written ({error.strerror}); expected a folder that this user "
                 "may write to. Name such a folder."
             ) from error
-        self._key = client_key(folder, rules.key_file)
         self._folder = folder
         self._rules = rules
         self._examining = Examining(rules.embed_sample, in_flight, embed)
@@ -67,17 +69,28 @@ class PredictionLog:
         self._counting = threading.Lock()
         self._records = self._dropped = 0
         self._complaint = ""
+        self._tidied = time.monotonic()
+        self._failure: Exception | None = None
         self._ready, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
 
     def start(self) -> None:
         """Begin to write, and take over what killed servers left."""
         self._rotating.submit(self._tidy)
+        self._examining.start()
         self._thread.start()
 
     def wait_ready(self) -> None:
-        """Return when what is offered is written within the next moment; no answer should go out before."""
+        """Return when what is offered is written within the next moment; no answer should go out before.
+
+        InputError if pyarrow cannot be imported.
+        """
         self._ready.wait()
+        if self._failure is not None:
+            raise InputError(
+                f"--prediction_log={self._folder}: pyarrow, which writes it, cannot be imported ({self._failure}). "
+                f"Run: {INSTALL}"
+            ) from self._failure
 
     def offer(self, answer: Answer) -> None:
         """Log an answer; where there is no room it is dropped, and counted."""
@@ -109,27 +122,36 @@ class PredictionLog:
         self._rotating.shutdown()
 
     def _work(self) -> None:
-        import_arrow()
-        self._ready.set()
+        try:
+            import_arrow()
+        except Exception as error:  # noqa: BLE001  a library of its own may not load, either
+            self._failure = error
+            return
+        finally:
+            self._ready.set()
         while not self._ending.wait(_TICK_S):
-            self._guarded(self._tick)
-        self._guarded(self._tick)
+            self._tick()
+        self._tick()
+        self._examining.finish(_TICK_S)
+        self._append_extras()
         self._rotate(list(self._segments))
 
     def _tick(self) -> None:
-        until = time.monotonic() + _TICK_S
         answers, labels = self._waiting.take()
         for model, of_model in _by_model(answers).items():
-            self._append(model, RECORDS, records_batch(of_model, self._digest), requests=len(of_model))
+            self._append(model, RECORDS, of_model, partial(records_batch, digest_of=self._digest))
         for model, of_feedback in _by_model(labels).items():
-            self._append(model, FEEDBACK, feedback_batch(of_feedback), requests=len(of_feedback))
+            self._append(model, FEEDBACK, of_feedback, feedback_batch)
         if self._rules.kept_inputs != NONE:
-            self._append_rows(INPUTS, [row for answer in answers for row in self._kept(answer)])
+            for model, of_model in _by_model(answers).items():
+                self._append(model, INPUTS, of_model, self._inputs_batch)
         for answer in answers:
-            self._examining.add(answer)
-        del answers
-        self._append_rows(EXTRAS, self._examining.work(until))
-        self._rotate_due()
+            self._guarded(self._examining.add, answer)
+        self._append_extras()
+        self._guarded(self._rotate_due)
+        if time.monotonic() >= self._tidied + self._rules.tidy_s:
+            self._tidied = time.monotonic()
+            self._rotating.submit(self._tidy)
 
     def _rotate_due(self) -> None:
         due = [
@@ -153,39 +175,57 @@ class PredictionLog:
         self._guarded(rotate_abandoned, self._folder)
         self._guarded(prune, self._folder, self._rules.most_bytes, self._rules.keep_s, now_us())
 
-    def _append_rows(self, kind: str, found: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        import pyarrow as pa
+    def _append_extras(self) -> None:
+        for model, of_model in _by_model(self._examining.take()).items():
+            self._append(model, EXTRAS, of_model, _extras_batch)
 
-        rows = defaultdict(list)
-        for model, row in found:
-            rows[model].append(row)
-        for model, of_model in rows.items():
-            self._append(model, kind, pa.RecordBatch.from_pylist(of_model, schema(kind)), requests=0)
+    def _append(self, model: str, kind: str, items: Sequence[Any], batch_of: Callable[[Sequence[Any]], Any]) -> None:
+        """Append what `batch_of` makes of them; of those that it fails for, each is left out by itself."""
+        try:
+            batch = batch_of(items)
+        except Exception as error:  # noqa: BLE001  the log must never take the server with it
+            if len(items) > 1:
+                middle = len(items) // 2
+                self._append(model, kind, items[:middle], batch_of)
+                self._append(model, kind, items[middle:], batch_of)
+            else:
+                self._leave_out(kind, items, f"prediction log: {kind} of {model}: {type(error).__name__}: {error}")
+            return
+        if not batch.num_rows:
+            return
+        try:
+            self._segment(model).append(kind, batch)
+        except Exception as error:  # noqa: BLE001
+            why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            self._leave_out(
+                kind, items, f"--prediction_log={self._folder}: cannot be written ({why}); rows are dropped"
+            )
+            return
+        if kind == RECORDS:
+            self._records += batch.num_rows
 
-    def _append(self, model: str, kind: str, batch: Any, requests: int) -> None:
+    def _leave_out(self, kind: str, items: Sequence[Any], why: str) -> None:
+        if kind in (RECORDS, FEEDBACK):  # of the other kinds the request has its record
+            self.lost(len(items))
+        self._complain(why)
+
+    def _segment(self, model: str) -> Segment:
         segment = self._segments.get(model)
         if segment is None:
             self._segment_number += 1
             stem = f"{self._server}-{self._segment_number:06d}"
             segment = self._segments[model] = Segment(model_folder(self._folder, model), stem)
-        try:
-            segment.append(kind, batch)
-        except OSError as error:
-            self.lost(requests)
-            self._complain(f"--prediction_log={self._folder}: cannot be written ({error.strerror}); rows are dropped")
-            return
-        if kind == RECORDS:
-            self._records += batch.num_rows
+        return segment
 
-    def _kept(self, answer: Answer) -> list[tuple[str, dict[str, Any]]]:
-        _, images = images_of(answer.inputs)
-        return [
+    def _inputs_batch(self, answers: Sequence[Answer]) -> Any:
+        return rows_batch(
+            INPUTS,
             (
-                answer.model,
-                {"request_id": answer.request_id, "row": row, **kept_input(image, self._rules.kept_inputs)},
-            )
-            for row, image in enumerate(images)
-        ]
+                {"request_id": answer.request_id, "row": row, **kept_input(image, self._rules.kept_inputs)}
+                for answer in answers
+                for row, image in enumerate(images_of(answer.inputs)[1])
+            ),
+        )
 
     def _digest(self, client: str) -> str:
         return client_digest(self._key, client)
@@ -202,7 +242,11 @@ class PredictionLog:
             _LOG.error("%s", text)
 
 
-def _by_model(items: Sequence[Any]) -> dict[str, list[Any]]:
+def _extras_batch(found: Sequence[Examined]) -> Any:
+    return rows_batch(EXTRAS, (examined.row for examined in found))
+
+
+def _by_model(items: Iterable[Any]) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = defaultdict(list)
     for item in items:
         found[item.model].append(item)

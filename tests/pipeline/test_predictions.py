@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.config import load_config
 from pipeline.serve import Listen, _log_flag, serve
+from serving.prediction_log.rules import LogRules
 from slipway.errors import InputError
 from tests.serving.prediction_log.answers import answer, written
 
@@ -55,6 +56,17 @@ def test_a_clients_records_are_deleted_by_the_key(folder):
     }
     rows = run("list", "m", "--prediction-log", folder, "--json")
     assert [int(row["request_id"][-1]) % 3 for row in rows] == [1, 2] * 3
+
+
+def test_a_key_of_the_hashes_that_is_not_the_servers_is_refused(folder, tmp_path):
+    words = ("delete-client", "--client", "ada", "--prediction-log", folder)
+    (tmp_path / "key").write_text("0123456789abcdef" * 2)
+    assert "expected the key that the server has" in run(*words, "--key-file", tmp_path / "key", code=2)
+    assert len(run("list", "m", "--prediction-log", folder, "--json")) == 10
+    with written(folder, LogRules(key_file=tmp_path / "key")) as log:  # the server has a new key now
+        log.offer(answer(20, client="ada"))
+    assert run(*words, "--key-file", tmp_path / "key", "--json")["records"] == 1
+    assert run(*words, "--json")["records"] == 4
 
 
 def test_the_log_is_shortened_by_age_and_by_size(folder):
