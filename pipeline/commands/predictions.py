@@ -39,8 +39,9 @@ def list_(  # noqa: PLR0913, PLR0917 - one parameter an option
     """Show the last records: what was answered, with which confidence, and the true class where it came."""
     from pipeline import predictions as log
     from pipeline import summary as text
+    from serving.prediction_log.reading import Window
 
-    window = log.Window(log.moment("--since", since), log.moment("--until", until), version)
+    window = Window(log.moment("--since", since), log.moment("--until", until), version)
     rows = log.last_rows(config_of_model(model, config, values), window, log.LISTED if limit is None else limit)
     click.echo(text.as_json(rows) if json else text.table(rows, log.COLUMNS))
 
@@ -64,8 +65,9 @@ def summary(
     """Sum up what each version answered: records, mean confidence and latency, accuracy where labels came."""
     from pipeline import predictions as log
     from pipeline import summary as text
+    from serving.prediction_log.reading import Window
 
-    window = log.Window(log.moment("--since", since), log.moment("--until", until), version)
+    window = Window(log.moment("--since", since), log.moment("--until", until), version)
     rows = log.summary(config_of_model(model, config, values), window)
     click.echo(text.as_json(rows) if json else text.table(rows, log.SUMMARY))
 

@@ -1,6 +1,7 @@
 """What the measures find, and what they leave alone, on samples that are drawn at random."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.drift.config import DriftConfig
 from pipeline.drift.judging import judge, level
 from pipeline.drift.measures import MEASURES
+from pipeline.drift.report import DriftReport
 from pipeline.drift.sample import Sample
 from slipway.errors import InputError
 
@@ -147,3 +149,21 @@ def test_a_finding_needs_k_windows_wherever_they_are(changed):
 def test_a_value_that_makes_no_sense_is_refused_with_its_flag(changes, flag):
     with pytest.raises(InputError, match=rf"pass {flag}\."):
         DriftConfig(**changes)
+
+
+def test_the_summary_names_what_was_measured_in_no_window():
+    random = np.random.default_rng(0)
+    bare = windows(random, embeddings=lambda _: np.zeros((0, 0), np.float32), right=lambda _: np.zeros(0, bool))
+    report = DriftReport(
+        model="m",
+        version=1,
+        time=datetime.now(UTC),
+        records=len(bare) * CONFIG.window,
+        needed=CONFIG.window,
+        window=CONFIG.window,
+        windows=len(bare),
+        found_windows=CONFIG.found_windows,
+        level=level(CONFIG),
+        findings=judge(sample(1000, random), bare, CONFIG),
+    )
+    assert report.summary().endswith("; not measured: embedding, accuracy")
