@@ -43,7 +43,7 @@ def champion_of(registry: Registry, name: str) -> ModelVersion | None:
 def facts(registry: Registry, name: str, dataset: "Dataset", clock: Clock = time.time) -> Facts:
     """What is known now about the champion, the images and the last refusal."""
     champion = champion_of(registry, name)
-    digests = tuple(dict.fromkeys((dataset.digest, dataset.source_digest)))
+    digests = tuple(dict.fromkeys((dataset.digest, dataset.configured_digest, dataset.source_digest)))
     if champion is None and not _exists(registry, name):
         return Facts(clock(), digests)
     tags = registry.model(name).tags

@@ -14,7 +14,7 @@ from pipeline.promotion import open_ledger
 from pipeline.retrain.decision import Decision, decide
 from pipeline.retrain.outcome import Ending, Outcome
 from pipeline.retrain.records import Clock, champion_of, facts, record, record_failure
-from pipeline.retrain.start import apart, fetch_weights, with_weights
+from pipeline.retrain.start import fetch_weights, with_weights
 from pipeline.retrain.unfinished import ATTEMPTS, DATASET, OPEN, PHASE, TO, WHY, Begun, begun, children
 from pipeline.run_inputs import CONFIG_ARTIFACT, log_config
 from pipeline.signing.signer import configured_signer
@@ -60,7 +60,7 @@ def retrain(config: Config, request: Request, clock: Clock = time.time) -> Outco
             held = stack.enter_context(renewed_lease(open_ledger(registry), f"retrain:{config.name}", LEASE_S))
         except ConflictError as busy:
             return Outcome(config.name, "busy", str(busy))
-        return _decided(apart(config), request, registry, held, (clock, began_s))
+        return _decided(config, request, registry, held, (clock, began_s))
 
 
 def _decided(config: Config, request: Request, registry: Registry, held: Lease, times: tuple[Clock, float]) -> Outcome:

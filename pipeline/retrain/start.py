@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 _FOLDER = "champions"
 
 
-def apart(config: Config) -> Config:
-    """The configuration with the regression set's images taken out of all splits."""
-    excluded = config.retrain.regression_set or config.data.excluded
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, excluded=excluded))
-
-
 def with_weights(config: Config, champion: ModelVersion | None, dataset: "Dataset") -> Config:
     """The configuration with the weights to begin with: the champion's, its head too if the classes are the same."""
     from pipeline.run_inputs import learned_labels
