@@ -67,7 +67,7 @@ class Outcome:
         ]
         if refusing:
             return f"; refused by {'; '.join(refusing)}"
-        shown = ("accuracy", "accuracy change", "regression set")
+        shown = ("accuracy", "accuracy change", "regression set", "champion's regression set")
         numbers = [
             f"{rule.rule} {rule.measured:.4f}"
             for rule in self.gate.rules
