@@ -14,6 +14,7 @@ from pipeline.promotion import open_ledger
 from pipeline.retrain.decision import Decision, decide
 from pipeline.retrain.outcome import Ending, Outcome
 from pipeline.retrain.records import Clock, champion_of, facts, record, record_failure
+from pipeline.retrain.regression import check_sets
 from pipeline.retrain.start import fetch_weights, with_weights
 from pipeline.retrain.unfinished import ATTEMPTS, DATASET, OPEN, PHASE, TO, WHY, Begun, begun, children
 from pipeline.run_inputs import CONFIG_ARTIFACT, log_config
@@ -75,7 +76,10 @@ def _decided(config: Config, request: Request, registry: Registry, held: Lease, 
         if unfinished is not None:
             decision = Decision(train=True, why=unfinished.why)
         else:
-            decision = decide(facts(registry, config.name, dataset, clock), config.retrain, force=request.force)
+            known = facts(registry, held.ledger, config.name, dataset, clock)
+            decision = decide(known, config.retrain, force=request.force)
+            if decision.train:
+                check_sets(config, dataset, champion_of(registry, config.name))
         if not decision.train:
             outcome = Outcome(config.name, "declined", decision.why)
             record(registry, outcome, dataset, clock)
