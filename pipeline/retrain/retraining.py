@@ -22,7 +22,8 @@ from pipeline.signing.signer import configured_signer
 from pipeline.tracking import StepRun, check_tracking, leave_project_run, log_record, step
 from registry.client import ModelVersion, Registry
 from registry.evaluation import load_evaluation
-from registry.lease import Lease, renewed_lease
+from registry.lease import Lease, is_left, renewed_lease
+from registry.ledger import Ledger
 from registry.register import registered
 from slipway.errors import ConflictError, InputError, IntegrityError, Interrupted, SlipwayError
 
@@ -58,10 +59,21 @@ def retrain(config: Config, request: Request, clock: Clock = time.time) -> Outco
     configured_signer(config.signing)  # a key that cannot be used is said before a training, not after it
     with contextlib.ExitStack() as stack:
         try:
-            held = stack.enter_context(renewed_lease(open_ledger(registry), f"retrain:{config.name}", LEASE_S))
+            held = _only_one(stack, open_ledger(registry), f"retrain:{config.name}")
         except ConflictError as busy:
             return Outcome(config.name, "busy", str(busy))
         return _decided(config, request, registry, held, (clock, began_s))
+
+
+def _only_one(stack: contextlib.ExitStack, ledger: Ledger, key: str) -> Lease:
+    """The lease; ConflictError where its holder lives. The Pod of a Job that is tried again outlasts the killed one."""
+    try:
+        return stack.enter_context(renewed_lease(ledger, key, LEASE_S))
+    except ConflictError as busy:
+        report(f"{busy} One that renews it no more is waited out.")
+        if not is_left(ledger, key):
+            raise
+    return stack.enter_context(renewed_lease(ledger, key, LEASE_S))
 
 
 def _decided(config: Config, request: Request, registry: Registry, held: Lease, times: tuple[Clock, float]) -> Outcome:
