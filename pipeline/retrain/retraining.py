@@ -1,6 +1,7 @@
 """The steps of a retraining under its lease: decide, train, evaluate, register, gate, promote. Each may be killed."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def _only_one(stack: contextlib.ExitStack, ledger: Ledger, key: str) -> Lease:
 
 def _decided(config: Config, request: Request, registry: Registry, held: Lease, times: tuple[Clock, float]) -> Outcome:
     clock, began_s = times
-    with _failures_recorded(registry, config.name, clock):
+    with failures_recorded(registry, config.name, clock):
         unfinished = begun(config)
         if unfinished is not None:
             config = unfinished.config
@@ -101,10 +102,10 @@ def _decided(config: Config, request: Request, registry: Registry, held: Lease, 
     tags = _tags(config, dataset, decision, to, unfinished)
     with (
         step("retrain", config.experiment, resume=resumed, tags=tags) as run,
-        _failures_recorded(registry, config.name, clock, run),
+        failures_recorded(registry, config.name, clock, run),
     ):
         work = _Retraining(config, registry, held, run, decision)
-        outcome = work.outcome(to, _budget(config, began_s), resumed=unfinished is not None)
+        outcome = work.outcome(to, _budget(config, held, began_s), resumed=unfinished is not None)
         record(registry, outcome, dataset, clock)
         run.text("report.txt", outcome.text() + "\n")
         log_record(run, "report.json", outcome.as_dict())
@@ -113,14 +114,19 @@ def _decided(config: Config, request: Request, registry: Registry, held: Lease, 
 
 
 @contextlib.contextmanager
-def _failures_recorded(registry: Registry, name: str, clock: Clock, run: StepRun | None = None) -> Iterator[None]:
-    """Say on the model what failed; close the run, too, where going on with it would end in the same way."""
+def failures_recorded(registry: Registry, name: str, clock: Clock, run: StepRun | None = None) -> Iterator[None]:
+    """Say on the model what failed; close the run, too, where going on with it would end in the same way.
+
+    What nobody foresaw is said as well: it is the last that a timer's reader would look for in a Pod that is gone.
+    """
     try:
         yield
     except Interrupted:
         raise
-    except SlipwayError as error:
-        record_failure(registry, name, str(error), run.run_id if run else "", clock)
+    except Exception as error:
+        said = str(error) if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(SlipwayError):  # the first error is the one to be told
+            record_failure(registry, name, said, run.run_id if run else "", clock)
         if run is not None and isinstance(error, _FOR_GOOD):
             run.tags({OPEN: ""})
         raise
@@ -132,9 +138,9 @@ def _tags(config: Config, dataset: "Dataset", decision: Decision, to: str, unfin
     return {**fresh, ATTEMPTS: str(attempts), OPEN: config.name}
 
 
-def _budget(config: Config, began_s: float) -> Budget | None:
+def _budget(config: Config, held: Lease, began_s: float) -> Budget:
     minutes = config.retrain.max_minutes
-    return Budget(began_s + 60 * minutes) if minutes else None
+    return Budget(began_s + 60 * minutes if minutes else math.inf, held.check)
 
 
 class _Retraining:
@@ -147,7 +153,7 @@ class _Retraining:
         self._run = run
         self._decision = decision
 
-    def outcome(self, to: str, budget: Budget | None, *, resumed: bool) -> Outcome:
+    def outcome(self, to: str, budget: Budget, *, resumed: bool) -> Outcome:
         dataset = lifecycle.data(self._config)
         if not resumed:
             champion = champion_of(self._registry, self._config.name)
@@ -181,7 +187,7 @@ class _Retraining:
             excluded=dataset.excluded,
         )
 
-    def _train(self, budget: Budget | None) -> str:
+    def _train(self, budget: Budget) -> str:
         """The run of the training, begun, gone on with, or found finished."""
         from pipeline.train import NETWORK_ARTIFACT
 

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.retrain.outcome import Outcome
 from pipeline.retrain.records import facts, record
+from pipeline.retrain.retraining import failures_recorded
 from registry.deployment import note
 from registry.gate import GateReport, RuleResult
 from registry.ledger import Ledger
@@ -104,3 +105,10 @@ def test_a_refusal_without_a_number_mutes_nothing(story):
     assert story.facts().setback_s is None
     assert SECOND not in story.facts().tried
     assert story.registry.model("digits").tags["slipway.retrain"] == "refused"
+
+
+def test_a_failure_that_nobody_foresaw_is_on_the_model_too(story):
+    with pytest.raises(MemoryError), failures_recorded(story.registry, "digits", lambda: story.now):
+        raise MemoryError("31 GB")
+    tags = story.registry.model("digits").tags
+    assert (tags["slipway.retrain"], tags["slipway.retrain_reason"]) == ("failed", "MemoryError: 31 GB")
