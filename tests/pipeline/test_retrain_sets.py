@@ -1,12 +1,14 @@
 """Which regression sets a candidate is asked about, and when they are found to be of no use."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
 
 from pipeline.config import load_config
 from pipeline.retrain.regression import check_sets, named_sets, regression_rules
+from pipeline.retrain.start import fetch_weights
 from pipeline.retrain.unfinished import DATASET, OPEN, begun
 from slipway.errors import InputError
 from tests.pipeline.test_data import image_bytes
@@ -68,3 +70,14 @@ def test_a_retraining_is_not_gone_on_with_when_another_set_is_asked_for(here):
     assert begun(config("another", experiment="test")) is None
     run = here.mlflow.get_run(run_id)
     assert (run.info.status, run.data.tags["slipway.error"]) == ("KILLED", "another regression set is asked for now")
+
+
+def test_weights_are_brought_back_to_where_the_run_has_them_and_older_ones_go(here):
+    run_id = here.run()
+    here.mlflow.log_text(run_id, "weights", "network/model.keras")
+    folder = here.folder / "elsewhere" / "champions"
+    folder.mkdir(parents=True)
+    (folder / "older.keras").write_text("old")
+    os.utime(folder / "older.keras", (0, 0))
+    fetch_weights(config(**{"train.weights": str(folder / f"{run_id}.keras")}))
+    assert [file.name for file in folder.iterdir()] == [f"{run_id}.keras"]
