@@ -1,14 +1,14 @@
 """A frozen backbone gives an image the same features in every epoch: computed once, kept on disk, learned from."""
 
 import json
-import shutil
-import tempfile
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.aside import check_room, written_aside
 from pipeline.budget import Budget
 from pipeline.epochs import fit_epoch, seed_of_epoch
 from pipeline.train import TrainConfig
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FORMAT = "slipway.features/1"  # another one whenever decoding, resizing or preprocessing changes
 _KEPT = 3  # sets of features that stay on disk, the newest
 _BATCH = 32
+_NO_ROOM = "Pass --head avg, whose features are small, or another --workdir."
 
 
 def learns_from_features(config: TrainConfig) -> bool:
@@ -107,10 +108,10 @@ class OnFeatures:
         records = getattr(self._dataset, split)
         size = (self._config.image_size, self._config.image_size)
         images = batches(records, len(self._dataset.labels), size, _BATCH, None, max_pixels=self._dataset.max_pixels)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=".features-"))
-        try:
-            shape = (len(records), *backbone.output_shape[1:])
+        shape = (len(records), *backbone.output_shape[1:])
+        with written_aside(self._folder, ".features-") as aside:
+            size_bytes = math.prod(shape) * np.dtype(np.float32).itemsize
+            check_room(self._folder, size_bytes, f"features of {len(records):,} {split} images", _NO_ROOM)
             rows = np.lib.format.open_memmap(aside / file.name, "w+", np.float32, shape)
             start = 0
             for pixels, _ in images:
@@ -121,8 +122,6 @@ class OnFeatures:
                 start += len(found)
             rows.flush()
             (aside / file.name).replace(file)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 def backbone_digest(network: "keras.Model") -> str:

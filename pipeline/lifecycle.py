@@ -84,8 +84,8 @@ def train(config: Config, resume: str | None = None, budget: "Budget | None" = N
 
 
 def data(config: Config) -> "Dataset":
-    """The validated, split, digested images."""
-    return _loaded(config.data, config.workdir)
+    """The validated, split, digested images, without those of the regression set."""
+    return _loaded(config.data, config.retrain.regression_set, config.workdir)
 
 
 def evaluate(config: Config, run_id: str) -> "Evaluation":
@@ -266,7 +266,7 @@ def rollback(config: Config, to: int | None = None, reason: str = "", began: flo
 
 
 @cache
-def _loaded(config: DataConfig, workdir: str) -> "Dataset":
+def _loaded(config: DataConfig, regression_set: str, workdir: str) -> "Dataset":
     """Each step asks for the images; within one process they are validated once."""
     from pipeline.data import load_dataset
 
@@ -276,7 +276,7 @@ def _loaded(config: DataConfig, workdir: str) -> "Dataset":
         raise InputError(
             f"workdir {workdir}: {error.strerror}; expected a folder that can be written. Pass another --workdir."
         ) from error
-    dataset = load_dataset(config, Path(workdir))
+    dataset = load_dataset(config, Path(workdir), regression_set)
     report(dataset.summary())
     return dataset
 

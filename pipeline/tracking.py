@@ -88,6 +88,12 @@ class StepRun:
         with mlflow_errors(self._place):
             return [entry.path for entry in self._client.list_artifacts(self.run_id, folder)]
 
+    def size_bytes(self, path: str) -> int:
+        """Of one artifact file; 0 where the store does not say."""
+        with mlflow_errors(self._place):
+            listed = self._client.list_artifacts(self.run_id, path.rpartition("/")[0])
+        return next((entry.file_size or 0 for entry in listed if entry.path == path), 0)
+
     def download(self, path: str, into: Path) -> Path:
         """Fetch one artifact file; NotFoundError if the run does not have it."""
         import mlflow

@@ -76,6 +76,24 @@ def renewed_lease(ledger: Ledger, key: str, seconds: float, wait_s: float = 0.0)
         _release(held)
 
 
+def is_left(ledger: Ledger, key: str, pause_s: float = 1.0) -> bool:
+    """Whether nobody renews the lease `key` any more; waits until that is known, at most until its time is up.
+
+    Known at once is a holder that is a living process of this machine, which is no reason to wait. One elsewhere may
+    be dead, and then its time passes; as soon as it is renewed, or another's, its holder lives.
+    """
+    row = _read(ledger, key)
+    while row is not None and row.expires_s > ledger.clock():
+        if row.host == platform.node() and row.process_space == _process_space():
+            return _is_gone(row)
+        time.sleep(pause_s)
+        now = _read(ledger, key)
+        if now is not None and (now.token, now.expires_s) != (row.token, row.expires_s):
+            return False
+        row = now
+    return True
+
+
 def _keep(held: Lease, seconds: float, done: threading.Event) -> None:
     while not done.wait(seconds / 3):
         with contextlib.suppress(UnavailableError):  # the next third may be better; `check` tells when time ran out

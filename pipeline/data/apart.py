@@ -12,16 +12,21 @@ if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
 
 
-def excluded_digests(source: str, workdir: Path) -> frozenset[str]:
-    """Hex SHA-256 of every image of `source`; none of an empty source. InputError where one cannot be read."""
+def excluded_digests(
+    source: str, workdir: Path, named: tuple[str, str] = ("data.excluded", "--excluded")
+) -> frozenset[str]:
+    """Hex SHA-256 of every image of `source`; none of an empty source. InputError where one cannot be read.
+
+    named: the key and the option that the source was named by, for the error.
+    """
     if not source:
         return frozenset()
     try:
         return frozenset(sha256_file(candidate.file) for candidate in list_source(source, workdir).candidates)
     except OSError as error:
         raise InputError(
-            f"data.excluded: {error.filename}: {error.strerror}; expected images that can be read, so that none "
-            "of them is trained on. Mend it, or pass another --excluded."
+            f"{named[0]}: {error.filename}: {error.strerror}; expected images that can be read, so that none "
+            f"of them is trained on. Mend it, or pass another {named[1]}."
         ) from error
 
 

@@ -38,7 +38,7 @@ class Dataset:
     skipped: the bad images that were left out.
     max_pixels: the limit under which the images were validated.
     excluded: images that were left out because they are among those that are kept for a later comparison.
-    source_digest: the digest as it would be with them.
+    source_digest: the digest as it would be with them; configured_digest: with those of the regression set alone.
     """
 
     source: str
@@ -53,6 +53,7 @@ class Dataset:
     max_pixels: int
     excluded: int = 0
     source_digest: str = ""
+    configured_digest: str = ""
 
     def split_digest(self, split: str) -> str:
         """Hex SHA-256 over the images of `split` ("train", "validation" or "test"): path, content and label."""
@@ -74,9 +75,10 @@ class Dataset:
         return "; ".join(parts)
 
 
-def load_dataset(config: DataConfig, workdir: Path) -> Dataset:
+def load_dataset(config: DataConfig, workdir: Path, regression_set: str = "") -> Dataset:
     """List, open, check and split the images of `config.source`; embedded data is written below `workdir` first.
 
+    Images of `config.excluded` and of `regression_set`, sources both, are in no split.
     Raises InputError that names every problem of the source and its place.
     """
     listing = list_source(config.source, workdir)
@@ -87,12 +89,14 @@ def load_dataset(config: DataConfig, workdir: Path) -> Dataset:
         for candidate, inspection in zip(listing.candidates, inspections, strict=True)
         if not (inspection.fault and config.skip_bad_images)
     ]
-    kept_apart = excluded_digests(config.excluded, workdir)
-    contents = [content for content in usable if content[1] not in kept_apart]
+    configured = _without(usable, excluded_digests(config.excluded, workdir))
+    in_regression_set = excluded_digests(regression_set, workdir, ("retrain.regression_set", "--regression-set"))
+    contents = _without(configured, in_regression_set)
     if usable and not contents:
+        by = " and ".join(filter(None, (config.excluded, regression_set)))
         raise InputError(
-            f"{config.source}: every one of its {len(usable):,} images is excluded by {config.excluded}; expected "
-            "others to train on. Name other images by --data or --excluded."
+            f"{config.source}: every one of its {len(usable):,} images is excluded by {by}; expected "
+            "others to train on. Name other images by --data, --excluded or --regression-set."
         )
     problems = [
         *(problem for problem in listing.problems if not problem.skippable),
@@ -118,6 +122,7 @@ def load_dataset(config: DataConfig, workdir: Path) -> Dataset:
         max_pixels=config.max_pixels,
         excluded=len(usable) - len(contents),
         source_digest=_digest_of_contents(usable, labels),
+        configured_digest=_digest_of_contents(configured, labels),
     )
 
 
@@ -129,6 +134,10 @@ def bad_images(listing: Listing, inspections: Sequence[Inspection]) -> list[Prob
         for candidate, inspection in zip(listing.candidates, inspections, strict=True)
         if inspection.fault
     ]
+
+
+def _without(contents: Sequence[Content], digests: frozenset[str]) -> list[Content]:
+    return [content for content in contents if content[1] not in digests]
 
 
 def _split(contents: Sequence[Content], labels: Sequence[str], config: DataConfig) -> dict[str, tuple[Record, ...]]:

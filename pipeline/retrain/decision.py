@@ -1,6 +1,7 @@
-"""Whether to train at all: a pure function of what is known about champion, images, drift and the last refusal."""
+"""Whether to train at all: a pure function of what is known about champion, images, drift and earlier candidates."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pipeline.retrain.config import RetrainConfig
 
@@ -13,7 +14,10 @@ class Facts:
 
     datasets: the digest of the images as they are, with and without those of the regression set.
     champion_dataset: the digest of those that the champion was trained on. drift: found, none, unknown, or "" where
-        nobody has looked. refused_s, refused_dataset: of the last retraining that was refused.
+        nobody has looked.
+    tried: what became of the candidate that was trained on the images with a digest, where it did not stay.
+    setback_s, setback: when a candidate last did not stay, and what became of it. under_way: the candidate that is
+        being tried now, or "".
     """
 
     now_s: float
@@ -23,8 +27,10 @@ class Facts:
     champion_since_s: float = 0.0
     drift: str = ""
     drift_time: str = ""
-    refused_s: float | None = None
-    refused_dataset: str = ""
+    tried: Mapping[str, str] = field(default_factory=dict)
+    setback_s: float | None = None
+    setback: str = "the last candidate was refused"
+    under_way: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,27 +42,33 @@ class Decision:
 
 
 def decide(facts: Facts, config: RetrainConfig, *, force: bool = False) -> Decision:
-    """Train where there is a reason and no refusal is too fresh; `force` needs neither."""
+    """Train where there is a reason, no candidate is being tried and no setback is too fresh; `force` needs none."""
     reasons = _reasons(facts, config)
     if force:
         return Decision(train=True, why="; ".join(["forced", *reasons]))
     if not reasons:
         return Decision(train=False, why=_nothing(facts, config))
-    if facts.refused_s is not None:
-        rest_h = config.cool_down_hours - (facts.now_s - facts.refused_s) / HOUR_S
-        if rest_h > 0:
-            wait = (
-                f"the last candidate was refused, and the cool-down lasts {rest_h:.1f} hours more (--force passes it)"
-            )
-            return Decision(train=False, why=f"{wait}; there would be a reason: {'; '.join(reasons)}")
+    wait = _wait(facts, config)
+    if wait:
+        return Decision(train=False, why=f"{wait} (--force passes it); there would be a reason: {'; '.join(reasons)}")
     return Decision(train=True, why="; ".join(reasons))
+
+
+def _wait(facts: Facts, config: RetrainConfig) -> str:
+    """What is to be waited for; empty if nothing is."""
+    if facts.under_way:
+        return facts.under_way
+    if facts.setback_s is None:
+        return ""
+    rest_h = config.cool_down_hours - (facts.now_s - facts.setback_s) / HOUR_S
+    return f"{facts.setback}, and the cool-down lasts {rest_h:.1f} hours more" if rest_h > 0 else ""
 
 
 def _reasons(facts: Facts, config: RetrainConfig) -> list[str]:
     if facts.champion is None:
         return ["there is no champion"]
     reasons = []
-    if facts.champion_dataset not in facts.datasets and facts.refused_dataset not in facts.datasets:
+    if facts.champion_dataset not in facts.datasets and not _tried(facts):
         reasons.append(f"new data: dataset {facts.datasets[0][:12]}, the champion's is {facts.champion_dataset[:12]}")
     if facts.drift == "found":
         reasons.append("drift was found" + (f" at {facts.drift_time}" if facts.drift_time else ""))
@@ -66,12 +78,18 @@ def _reasons(facts: Facts, config: RetrainConfig) -> list[str]:
     return reasons
 
 
+def _tried(facts: Facts) -> str:
+    """The digest by which the images are those of a candidate that did not stay; empty if they are not."""
+    return next((digest for digest in facts.datasets if digest in facts.tried), "")
+
+
 def _nothing(facts: Facts, config: RetrainConfig) -> str:
     """What was looked at, and gave no reason."""
     if facts.champion_dataset in facts.datasets:
         data = f"dataset {facts.champion_dataset[:12]} is the one that champion version {facts.champion} was trained on"
     else:
-        data = f"dataset {facts.refused_dataset[:12]} is the one whose candidate was refused"
+        digest = _tried(facts)
+        data = f"dataset {digest[:12]} is the one whose candidate {facts.tried[digest]}"
     drift = {"none": "no drift", "": "nobody has looked for drift"}.get(facts.drift, f"drift is {facts.drift}")
     age = f"age {(facts.now_s - facts.champion_since_s) / DAY_S:.1f} days"
     limit = f" of {config.max_age_days:g}" if config.max_age_days else ", which is no reason"

@@ -31,6 +31,12 @@ class Outcome:
         """0: promoted, canary, or rightly nothing; 3: the candidate was refused."""
         return _REFUSED if self.ending == "refused" else 0
 
+    @property
+    def refused_by_numbers(self) -> bool:
+        """Whether a rule that was measured refused the candidate; else the same images may do on another day."""
+        rules = self.gate.rules if self.ending == "refused" and self.gate is not None else ()
+        return any(not rule.passed and rule.measured is not None and rule.rule != "signature" for rule in rules)
+
     def line(self) -> str:
         """All of it in one line."""
         which = "" if self.version is None else f" version {self.version}"
@@ -67,7 +73,7 @@ class Outcome:
         ]
         if refusing:
             return f"; refused by {'; '.join(refusing)}"
-        shown = ("accuracy", "accuracy change", "regression set")
+        shown = ("accuracy", "accuracy change", "regression set", "champion's regression set")
         numbers = [
             f"{rule.rule} {rule.measured:.4f}"
             for rule in self.gate.rules

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 from pipeline.retrain.decision import Facts
 from pipeline.retrain.outcome import Outcome
+from pipeline.retrain.setbacks import ENDING, seconds_of, setbacks
 from registry.client import ModelVersion, Registry
-from registry.ledger import CHAMPION
+from registry.ledger import CHAMPION, Ledger
 from registry.register import DATASET_DIGEST
 from slipway.errors import NotFoundError
 
 if TYPE_CHECKING:
     from pipeline.data import Dataset
 
-# Of the registered model, and the first two of the version as well.
-ENDING = "slipway.retrain"  # promoted, canary, refused, declined or failed
+# Of the registered model, beside ENDING (declined and failed, too); that and the first one of the version as well.
 REASON = "slipway.retrain_reason"
 TIME = "slipway.retrain_time"  # ISO 8601, UTC
 RUN = "slipway.retrain_run"
-REFUSED_TIME = "slipway.retrain_refused_time"  # of the last refusal, whatever came since
+REFUSED_TIME = "slipway.retrain_refused_time"  # of the last refusal by numbers; empty again once one was promoted
 REFUSED_DATASET = "slipway.retrain_refused_dataset"
 
 # Of the champion's version, by whoever looks for drift.
@@ -40,16 +40,18 @@ def champion_of(registry: Registry, name: str) -> ModelVersion | None:
         return None
 
 
-def facts(registry: Registry, name: str, dataset: "Dataset", clock: Clock = time.time) -> Facts:
-    """What is known now about the champion, the images and the last refusal."""
+def facts(registry: Registry, ledger: Ledger, name: str, dataset: "Dataset", clock: Clock = time.time) -> Facts:
+    """What is known now about the champion, the images and earlier candidates."""
     champion = champion_of(registry, name)
-    digests = tuple(dict.fromkeys((dataset.digest, dataset.source_digest)))
+    digests = tuple(dict.fromkeys(filter(None, (dataset.digest, dataset.configured_digest, dataset.source_digest))))
     if champion is None and not _exists(registry, name):
         return Facts(clock(), digests)
     tags = registry.model(name).tags
-    known = Facts(
-        clock(), digests, refused_s=_seconds(tags.get(REFUSED_TIME)), refused_dataset=tags.get(REFUSED_DATASET, "")
-    )
+    earlier = setbacks(registry, ledger, name)
+    known = Facts(clock(), digests, tried={tags.get(REFUSED_DATASET, ""): "was refused", **earlier.tried})
+    known = replace(known, setback_s=seconds_of(tags.get(REFUSED_TIME)), under_way=earlier.under_way)
+    if earlier.last_s is not None and earlier.last_s > (known.setback_s or 0.0):
+        known = replace(known, setback_s=earlier.last_s, setback=earlier.last)
     if champion is None:
         return known
     return replace(
@@ -63,13 +65,16 @@ def facts(registry: Registry, name: str, dataset: "Dataset", clock: Clock = time
 
 
 def record(registry: Registry, outcome: Outcome, dataset: "Dataset", clock: Clock = time.time) -> None:
-    """Say on the model, and on the version if there is one, how a retraining ended."""
+    """Say on the model, and on the version if there is one, how a retraining ended.
+
+    Images count as tried, and a cool-down begins, where numbers refused: what a server did not do it may do tomorrow.
+    """
     refused = {}
-    if outcome.ending == "refused":
+    if outcome.refused_by_numbers:
         refused = {REFUSED_DATASET: dataset.digest, REFUSED_TIME: _iso(clock())}
-        if outcome.version is not None:
-            registry.set_tags(outcome.name, outcome.version, {REASON: outcome.line()[:_LONGEST], ENDING: "refused"})
-    elif outcome.version is not None:
+    elif outcome.ending == "promoted":
+        refused = {REFUSED_DATASET: "", REFUSED_TIME: ""}
+    if outcome.version is not None:
         registry.set_tags(outcome.name, outcome.version, {REASON: outcome.line()[:_LONGEST], ENDING: outcome.ending})
     _tag(registry, outcome.name, outcome.ending, outcome.line(), outcome.run_id, clock(), refused)
 
@@ -97,10 +102,3 @@ def _exists(registry: Registry, name: str) -> bool:
 
 def _iso(time_s: float) -> str:
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")
-
-
-def _seconds(iso: str | None) -> float | None:
-    try:
-        return datetime.fromisoformat(iso).timestamp() if iso else None
-    except ValueError:
-        return None

@@ -1,6 +1,7 @@
 """The steps of a retraining under its lease: decide, train, evaluate, register, gate, promote. Each may be killed."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +15,16 @@ from pipeline.promotion import open_ledger
 from pipeline.retrain.decision import Decision, decide
 from pipeline.retrain.outcome import Ending, Outcome
 from pipeline.retrain.records import Clock, champion_of, facts, record, record_failure
-from pipeline.retrain.start import apart, fetch_weights, with_weights
+from pipeline.retrain.regression import check_sets
+from pipeline.retrain.start import fetch_weights, with_weights
 from pipeline.retrain.unfinished import ATTEMPTS, DATASET, OPEN, PHASE, TO, WHY, Begun, begun, children
 from pipeline.run_inputs import CONFIG_ARTIFACT, log_config
 from pipeline.signing.signer import configured_signer
 from pipeline.tracking import StepRun, check_tracking, leave_project_run, log_record, step
 from registry.client import ModelVersion, Registry
 from registry.evaluation import load_evaluation
-from registry.lease import Lease, renewed_lease
+from registry.lease import Lease, is_left, renewed_lease
+from registry.ledger import Ledger
 from registry.register import registered
 from slipway.errors import ConflictError, InputError, IntegrityError, Interrupted, SlipwayError
 
@@ -57,15 +60,26 @@ def retrain(config: Config, request: Request, clock: Clock = time.time) -> Outco
     configured_signer(config.signing)  # a key that cannot be used is said before a training, not after it
     with contextlib.ExitStack() as stack:
         try:
-            held = stack.enter_context(renewed_lease(open_ledger(registry), f"retrain:{config.name}", LEASE_S))
+            held = _only_one(stack, open_ledger(registry), f"retrain:{config.name}")
         except ConflictError as busy:
             return Outcome(config.name, "busy", str(busy))
-        return _decided(apart(config), request, registry, held, (clock, began_s))
+        return _decided(config, request, registry, held, (clock, began_s))
+
+
+def _only_one(stack: contextlib.ExitStack, ledger: Ledger, key: str) -> Lease:
+    """The lease; ConflictError where its holder lives. The Pod of a Job that is tried again outlasts the killed one."""
+    try:
+        return stack.enter_context(renewed_lease(ledger, key, LEASE_S))
+    except ConflictError as busy:
+        report(f"{busy} One that renews it no more is waited out.")
+        if not is_left(ledger, key):
+            raise
+    return stack.enter_context(renewed_lease(ledger, key, LEASE_S))
 
 
 def _decided(config: Config, request: Request, registry: Registry, held: Lease, times: tuple[Clock, float]) -> Outcome:
     clock, began_s = times
-    with _failures_recorded(registry, config.name, clock):
+    with failures_recorded(registry, config.name, clock):
         unfinished = begun(config)
         if unfinished is not None:
             config = unfinished.config
@@ -75,7 +89,10 @@ def _decided(config: Config, request: Request, registry: Registry, held: Lease, 
         if unfinished is not None:
             decision = Decision(train=True, why=unfinished.why)
         else:
-            decision = decide(facts(registry, config.name, dataset, clock), config.retrain, force=request.force)
+            known = facts(registry, held.ledger, config.name, dataset, clock)
+            decision = decide(known, config.retrain, force=request.force)
+            if decision.train:
+                check_sets(config, dataset, champion_of(registry, config.name))
         if not decision.train:
             outcome = Outcome(config.name, "declined", decision.why)
             record(registry, outcome, dataset, clock)
@@ -85,10 +102,10 @@ def _decided(config: Config, request: Request, registry: Registry, held: Lease, 
     tags = _tags(config, dataset, decision, to, unfinished)
     with (
         step("retrain", config.experiment, resume=resumed, tags=tags) as run,
-        _failures_recorded(registry, config.name, clock, run),
+        failures_recorded(registry, config.name, clock, run),
     ):
         work = _Retraining(config, registry, held, run, decision)
-        outcome = work.outcome(to, _budget(config, began_s), resumed=unfinished is not None)
+        outcome = work.outcome(to, _budget(config, held, began_s), resumed=unfinished is not None)
         record(registry, outcome, dataset, clock)
         run.text("report.txt", outcome.text() + "\n")
         log_record(run, "report.json", outcome.as_dict())
@@ -97,14 +114,19 @@ def _decided(config: Config, request: Request, registry: Registry, held: Lease, 
 
 
 @contextlib.contextmanager
-def _failures_recorded(registry: Registry, name: str, clock: Clock, run: StepRun | None = None) -> Iterator[None]:
-    """Say on the model what failed; close the run, too, where going on with it would end in the same way."""
+def failures_recorded(registry: Registry, name: str, clock: Clock, run: StepRun | None = None) -> Iterator[None]:
+    """Say on the model what failed; close the run, too, where going on with it would end in the same way.
+
+    What nobody foresaw is said as well: it is the last that a timer's reader would look for in a Pod that is gone.
+    """
     try:
         yield
     except Interrupted:
         raise
-    except SlipwayError as error:
-        record_failure(registry, name, str(error), run.run_id if run else "", clock)
+    except Exception as error:
+        said = str(error) if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(SlipwayError):  # the first error is the one to be told
+            record_failure(registry, name, said, run.run_id if run else "", clock)
         if run is not None and isinstance(error, _FOR_GOOD):
             run.tags({OPEN: ""})
         raise
@@ -116,9 +138,9 @@ def _tags(config: Config, dataset: "Dataset", decision: Decision, to: str, unfin
     return {**fresh, ATTEMPTS: str(attempts), OPEN: config.name}
 
 
-def _budget(config: Config, began_s: float) -> Budget | None:
+def _budget(config: Config, held: Lease, began_s: float) -> Budget:
     minutes = config.retrain.max_minutes
-    return Budget(began_s + 60 * minutes) if minutes else None
+    return Budget(began_s + 60 * minutes if minutes else math.inf, held.check)
 
 
 class _Retraining:
@@ -131,7 +153,7 @@ class _Retraining:
         self._run = run
         self._decision = decision
 
-    def outcome(self, to: str, budget: Budget | None, *, resumed: bool) -> Outcome:
+    def outcome(self, to: str, budget: Budget, *, resumed: bool) -> Outcome:
         dataset = lifecycle.data(self._config)
         if not resumed:
             champion = champion_of(self._registry, self._config.name)
@@ -165,7 +187,7 @@ class _Retraining:
             excluded=dataset.excluded,
         )
 
-    def _train(self, budget: Budget | None) -> str:
+    def _train(self, budget: Budget) -> str:
         """The run of the training, begun, gone on with, or found finished."""
         from pipeline.train import NETWORK_ARTIFACT
 

@@ -14,6 +14,7 @@ from slipway.errors import InputError
 from slipway.stopping import stopped_by_signals
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WEEK = 7
 _FIELDS = 5
 _LATE_S = 3600  # a time that was missed by no more than this is made up for, once
 VARIABLE = "SLIPWAY_RETRAIN_CRONTAB"
@@ -22,20 +23,47 @@ VARIABLE = "SLIPWAY_RETRAIN_CRONTAB"
 def trigger(crontab: str) -> Any:
     """When a crontab's five fields say, in local time. InputError for what is none.
 
-    Numbers of days are cron's, Sunday being 0 and 7; APScheduler's own begin with Monday.
+    Numbers of weekdays are cron's, Sunday being 0 and 7; APScheduler's own begin with Monday. A day of the month and a
+    weekday together are refused: cron takes either, APScheduler both.
     """
     from apscheduler.triggers.cron import CronTrigger
 
     fields = crontab.split()
-    if len(fields) == _FIELDS:
-        fields[-1] = re.sub(r"(?<![/\w])[0-7](?!\w)", lambda day: _DAYS[int(day[0])], fields[-1])
+    if len(fields) == _FIELDS and "*" not in (fields[2], fields[4]):
+        raise InputError(
+            f"--schedule {crontab!r}: names days of the month and weekdays; expected * for one of them. "
+            "Run two schedules, or leave one out."
+        )
     try:
+        if len(fields) == _FIELDS:
+            fields[4] = ",".join(_weekdays(part) for part in fields[4].split(","))
         return CronTrigger.from_crontab(" ".join(fields))
     except ValueError as error:
         raise InputError(
             f"--schedule {crontab!r}: {error}; expected a crontab's five fields: minute, hour, day, month, weekday. "
             'Pass such as --schedule "0 3 * * *".'
         ) from error
+
+
+def _weekdays(part: str) -> str:
+    """One part of cron's field of weekdays, such as 1-5, 5-7, */2 or fri, as the names of the days. ValueError."""
+    days, slash, step = part.partition("/")
+    if days == "*" and not slash:
+        return part
+    first, dash, last = ("0", "-", "6") if days == "*" else days.partition("-")
+    begin = _weekday(first)
+    end = _weekday(last) if dash else (_WEEK - 1 if slash else begin)
+    if end < begin:
+        end += _WEEK
+    return ",".join(dict.fromkeys(_DAYS[day % _WEEK] for day in range(begin, end + 1, int(step) if slash else 1)))
+
+
+def _weekday(name: str) -> int:
+    if name.lower() in _DAYS:
+        return _DAYS.index(name.lower())
+    if not re.fullmatch("[0-7]", name):
+        raise ValueError(f"{name!r} is no weekday")
+    return int(name)
 
 
 def keep_retraining(crontab: str, words: Sequence[str]) -> None:

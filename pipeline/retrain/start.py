@@ -1,24 +1,22 @@
 """What a retraining learns, and the weights it begins with."""
 
 import dataclasses
-import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.aside import check_room, written_aside
 from pipeline.config import Config
 from pipeline.progress import report
 from registry.client import ModelVersion
+from slipway.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.data import Dataset
 
 _FOLDER = "champions"
-
-
-def apart(config: Config) -> Config:
-    """The configuration with the regression set's images taken out of all splits."""
-    excluded = config.retrain.regression_set or config.data.excluded
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, excluded=excluded))
+_IN_USE_S = 3600.0  # a training reads its weights long before
+_NO_ROOM = "Make room, pass another --workdir, or begin with --from scratch."
 
 
 def with_weights(config: Config, champion: ModelVersion | None, dataset: "Dataset") -> Config:
@@ -31,13 +29,17 @@ def with_weights(config: Config, champion: ModelVersion | None, dataset: "Datase
     same = learned_labels(open_run(champion.run_id)) == dataset.labels
     if not same:
         report(f"the classes are not those of champion version {champion.version}: its backbone alone is begun with")
-    return _with(config, str(_fetched(config, champion.run_id)), keep_head=same)
+    return _with(config, str(_fetched(Path(config.workdir).absolute() / _FOLDER, champion.run_id)), keep_head=same)
 
 
 def fetch_weights(config: Config) -> None:
-    """Bring back the champion's weights that a retraining began with, if they are gone from where it has them."""
-    if _is_ours(config) and not Path(config.train.weights).is_file():
-        _fetched(config, Path(config.train.weights).stem)
+    """Bring back the champion's weights that a retraining began with, if they are gone from where it has them.
+
+    That may be below another folder than this command's: the run's configuration is what is gone on with.
+    """
+    weights = Path(config.train.weights)
+    if _is_ours(config) and not weights.is_file():
+        _fetched(weights.parent, weights.stem)
 
 
 def _with(config: Config, weights: str, *, keep_head: bool) -> Config:
@@ -45,18 +47,29 @@ def _with(config: Config, weights: str, *, keep_head: bool) -> Config:
 
 
 def _is_ours(config: Config) -> bool:
-    return Path(config.train.weights).parent.name == _FOLDER
+    weights = Path(config.train.weights)
+    return weights.parent.name == _FOLDER and weights.suffix == ".keras"
 
 
-def _fetched(config: Config, run_id: str) -> Path:
-    """A run's network below the workdir; fetched once."""
+def _fetched(folder: Path, run_id: str) -> Path:
+    """A run's network in a folder, fetched once; others go, but for those that another model's begin with now."""
     from pipeline.tracking import open_run
     from pipeline.train import NETWORK_ARTIFACT
 
-    folder = Path(config.workdir).absolute() / _FOLDER
     file = folder / f"{run_id}.keras"
-    if not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".network-") as scratch:
-            open_run(run_id).download(NETWORK_ARTIFACT, Path(scratch)).replace(file)
+    try:
+        if not file.is_file():
+            with written_aside(folder, ".network-") as aside:
+                run = open_run(run_id)
+                check_room(folder, run.size_bytes(NETWORK_ARTIFACT), "the champion's weights", _NO_ROOM)
+                run.download(NETWORK_ARTIFACT, aside).replace(file)
+        file.touch()
+        for other in folder.glob("*.keras"):
+            if other != file and time.time() - other.stat().st_mtime > _IN_USE_S:
+                other.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: {error.strerror}; expected a folder for the champion's weights that can be written. "
+            "Mend it, or pass another --workdir: the next retrain begins anew."
+        ) from error
     return file

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.config import Config
+from pipeline.retrain.regression import place_of
 from pipeline.run_inputs import CONFIG_ARTIFACT, resumed_config
 from pipeline.tracking import StepRun, found_runs
 from slipway.errors import InputError, NotFoundError
@@ -60,7 +61,11 @@ def _fault(run: StepRun, here: Config) -> str:
     if int(run.tag(ATTEMPTS) or "1") >= _MOST_ATTEMPTS:
         return f"it was begun {_MOST_ATTEMPTS} times and never ended"
     try:
-        digest = data(resumed_config(run, here)).digest
+        began = resumed_config(run, here)
+        asked = here.retrain.regression_set
+        if asked and place_of(asked) != place_of(began.retrain.regression_set):
+            return "another regression set is asked for now"
+        digest = data(began).digest
     except (InputError, NotFoundError) as error:
         return f"its images cannot be read any more: {error}"
     return "" if digest == run.tag(DATASET) else "its images have changed since it began"

@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from pipeline import lifecycle
+from pipeline.config import load_config
 from pipeline.data.apart import whole_set
 from slipway.errors import InputError
 from tests.pipeline.test_data import every_record, folder, image_bytes, load, refusal, write  # noqa: F401 - a fixture
@@ -64,3 +66,32 @@ def test_a_whole_set_takes_neither_another_class_nor_a_broken_image_nor_nothing(
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="has no images"):
         whole_set(str(tmp_path / "empty"), ("cat", "dog"), tmp_path, 10_000)
+
+
+def test_no_step_sees_the_regression_set_or_what_is_excluded_beside_it(folder, capsys):  # noqa: F811
+    apart = kept_apart(folder, "cat/00.jpg")
+    excluded = shutil.move(apart, folder.parent / "excluded")
+    regression = kept_apart(folder, "dog/11.bmp")
+    config = load_config(
+        overrides={
+            "data.source": str(folder),
+            "data.excluded": str(excluded),
+            "retrain.regression_set": str(regression),
+            "workdir": str(folder.parent / "work"),
+        }
+    )
+    rest = lifecycle.data(config)
+    paths = {record.path for record in every_record(rest)}
+    assert not paths & {"cat/00.jpg", "dog/11.bmp"}
+    assert rest.excluded == 2
+    assert "left out because they are excluded: 2" in capsys.readouterr().err
+    assert rest.configured_digest == load(folder, excluded=str(excluded)).digest
+    assert rest.source_digest == load(folder).digest
+
+
+def test_a_regression_set_that_is_not_there_is_named_as_such(folder):  # noqa: F811
+    config = load_config(
+        overrides={"data.source": str(folder), "retrain.regression_set": "gone", "workdir": str(folder.parent)}
+    )
+    with pytest.raises(InputError, match="gone"):
+        lifecycle.data(config)

@@ -37,7 +37,7 @@ def test_images_that_differ_by_the_regression_set_alone_are_not_new():
 
 
 def test_images_whose_candidate_was_refused_are_not_new_after_the_cool_down_either():
-    refused = facts(datasets=(NEW,), refused_s=NOW - 400 * DAY_S, refused_dataset=NEW)
+    refused = facts(datasets=(NEW,), setback_s=NOW - 400 * DAY_S, tried={NEW: "was refused"})
     decision = decide(refused, RetrainConfig())
     assert not decision.train
     assert "is the one whose candidate was refused" in decision.why
@@ -56,14 +56,14 @@ def test_a_champion_older_than_its_limit_is_a_reason(days, limit, trains):
 
 @pytest.mark.parametrize(("hours", "trains"), [(1, False), (47.9, False), (48.1, True)])
 def test_a_refusal_is_waited_after(hours, trains):
-    refused = facts(datasets=(NEW,), refused_s=NOW - hours * HOUR_S, refused_dataset="c" * 64)
+    refused = facts(datasets=(NEW,), setback_s=NOW - hours * HOUR_S, tried={"c" * 64: "was refused"})
     decision = decide(refused, RetrainConfig())
     assert decision.train is trains
     assert trains or "new data" in decision.why
 
 
 def test_force_passes_the_cool_down_and_needs_no_reason():
-    refused = facts(refused_s=NOW)
+    refused = facts(setback_s=NOW, under_way="version 4 is the challenger")
     assert decide(refused, RetrainConfig(), force=True).why == "forced"
 
 
@@ -86,3 +86,9 @@ def test_every_reason_is_named():
 def test_a_value_out_of_range_names_the_option(changes, flag):
     with pytest.raises(InputError, match=f"expected .* pass {flag}"):
         RetrainConfig(**changes)
+
+
+def test_while_a_candidate_is_tried_no_other_is_made():
+    decision = decide(facts(datasets=(NEW,), under_way="version 4 is the challenger"), RetrainConfig())
+    assert not decision.train
+    assert decision.why.startswith("version 4 is the challenger (--force passes it); there would be a reason: new data")

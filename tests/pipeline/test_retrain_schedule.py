@@ -1,6 +1,6 @@
 """A crontab's five fields, as cron reads them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -24,11 +24,41 @@ def test_numbers_of_days_begin_with_sunday_as_crons_do(days):
     assert next_time(f"30 4 * * {days}").strftime("%a") == "Sun"
 
 
-def test_ranges_of_days():
-    assert next_time("0 3 * * 1-5").strftime("%a") == "Fri"
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [
+        ("*", "Sun Mon Tue Wed Thu Fri Sat"),
+        ("1-5", "Mon Tue Wed Thu Fri"),
+        ("0-5", "Sun Mon Tue Wed Thu Fri"),
+        ("0-6", "Sun Mon Tue Wed Thu Fri Sat"),
+        ("0-7", "Sun Mon Tue Wed Thu Fri Sat"),
+        ("5-7", "Sun Fri Sat"),
+        ("fri-mon", "Sun Mon Fri Sat"),
+        ("*/2", "Sun Tue Thu Sat"),
+        ("1-5/2", "Mon Wed Fri"),
+        ("3/2", "Wed Fri"),
+        ("sun,3,5-6", "Sun Wed Fri Sat"),
+    ],
+)
+def test_weekdays_are_those_that_cron_would_take(field, days):
+    when, at = trigger(f"0 3 * * {field}"), THURSDAY
+    found = []
+    for _ in range(len(days.split())):
+        at = when.get_next_fire_time(at, at)
+        found.append(at.strftime("%a"))
+        at += timedelta(minutes=1)
+    assert set(found) == set(days.split())
 
 
-@pytest.mark.parametrize("crontab", ["", "0 3 * *", "0 25 * * *", "at night", "0 3 * * 9"])
+def test_a_day_of_the_month_and_a_weekday_together_are_refused():
+    with pytest.raises(InputError, match="names days of the month and weekdays"):
+        trigger("0 3 1 * 1")
+    assert next_time("0 3 1 * *").day == 1
+
+
+@pytest.mark.parametrize(
+    "crontab", ["", "0 3 * *", "0 25 * * *", "at night", "0 3 * * 9", "0 3 * * 1-", "0 3 * * */0", "0 3 * * 1/x"]
+)
 def test_what_is_no_crontab_is_wrong_usage(crontab):
     with pytest.raises(InputError, match="expected a crontab's five fields"):
         trigger(crontab)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from registry.lease import lease, renewed_lease
+from registry.lease import is_left, lease, renewed_lease
 from registry.ledger import Ledger
 from slipway.errors import ConflictError, UnavailableError
 from tests.pipeline.lifecycle_world import wait_until
@@ -228,3 +228,37 @@ def test_the_lease_of_a_holder_that_died_elsewhere_is_taken_over_within_its_time
     began = time.monotonic()
     with lease(ledger, "reconcile", 60, wait_s=20):
         assert time.monotonic() - began < 2 + 2
+
+
+def elsewhere(ledger, key):
+    """Have the lease's holder be a process of another machine."""
+    from sqlalchemy import update
+
+    from registry.database import LEASE
+
+    with ledger.engine.begin() as connection:
+        connection.execute(update(LEASE).where(LEASE.c.key == key).values(host="pod-1", process_space="another"))
+
+
+def test_a_holder_elsewhere_that_renews_nothing_is_waited_out(database):
+    ledger = Ledger(database)
+    with lease(ledger, "digits", 0.6):
+        elsewhere(ledger, "digits")
+        began_s = time.monotonic()
+        assert is_left(ledger, "digits", 0.05)
+        assert 0.3 < time.monotonic() - began_s < 20
+        with lease(ledger, "digits", 60) as ours:
+            ours.check()
+
+
+def test_a_holder_elsewhere_that_renews_its_lease_is_at_it(database):
+    ledger = Ledger(database)
+    with renewed_lease(ledger, "digits", 3):
+        elsewhere(ledger, "digits")
+        assert not is_left(ledger, "digits", 0.05)
+
+
+def test_a_living_holder_on_this_machine_is_known_at_once(ledger):
+    with lease(ledger, "digits", 1000):
+        assert not is_left(ledger, "digits", 1000)
+    assert is_left(ledger, "digits", 1000)
