@@ -25,10 +25,10 @@ from tests.serving.model_server.fakes import FakeLoads, eventually, put_version,
 class World:
     """A model `m` with versions 1 and 2, the first of them stable; what Prometheus would read."""
 
-    def __init__(self, base, load=None):
+    def __init__(self, base, load=None, default_label=""):
         self.metrics = Metrics()
         self.loads = FakeLoads()
-        self.models = Models(LoadRules(load or self.loads, swaps=self.metrics.swaps))
+        self.models = Models(LoadRules(load or self.loads, swaps=self.metrics.swaps), default_label)
         self.page = metrics_page(self.metrics, self.models, CollectorRegistry())
         for number in (1, 2):
             put_version(base, number, number)
@@ -98,6 +98,40 @@ def test_golden_requests_that_are_answered_wrong_are_counted_and_other_failures_
     world.configure([1, 3])
     world.eventually(1, "slipway_version_state", version=3, state="END")
     assert world.value("slipway_golden_failures_total", version=3) == 0
+
+
+def test_a_fault_is_shown_while_its_version_is_available(tmp_path):
+    def load(path):
+        return replace_later(FakeLoads()(path), lambda: (_ for _ in ()).throw(GoldenError("later")))
+
+    world = World(tmp_path / "m", load)
+    world.eventually(1, "slipway_version_faults", model="m", version=1)
+    world.eventually(1, "slipway_label_version", model="m", label="stable")
+    world.eventually(1, "slipway_version_state", model="m", version=2, state="AVAILABLE")
+    world.configure([2], stable=2)
+    world.eventually(1, "slipway_version_unloads_total", model="m", version=1)
+    assert not world.value("slipway_version_faults", model="m", version=1)
+
+
+def test_a_champion_that_failed_is_seen_beside_a_version_that_is_available(tmp_path):
+    def load(path):
+        if path.name == "1":
+            raise GoldenError("its golden requests are not answered as when it was built")
+        return FakeLoads()(path)
+
+    world = World(tmp_path / "m", load, default_label="stable")
+    world.eventually(1, "slipway_version_state", version=1, state="END")
+    world.eventually(1, "slipway_version_state", version=2, state="AVAILABLE")
+    assert world.value("slipway_model_answers", model="m") == 0
+    world.configure(stable=2)
+    world.eventually(1, "slipway_model_answers", model="m")
+
+
+def test_a_model_without_any_version_does_not_answer(tmp_path):
+    world = World(tmp_path / "m")
+    (tmp_path / "empty").mkdir()
+    world.models.configure([settings(tmp_path / "empty", name="empty")])
+    assert world.value("slipway_model_answers", model="empty") == 0
 
 
 def replace_later(loaded, work):
