@@ -80,3 +80,10 @@ def test_a_line_that_comes_before_the_version_is_known_fixes_no_request_id():
         logging.getLogger("serving.x").warning("not yet")
         assert "request_id" not in lines[0]
     assert request.id.startswith("0-none-")
+
+
+def test_a_name_that_is_no_utf8_loses_no_line():
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    with logged() as lines:
+        logging.getLogger("serving").error("cannot read %s", name)
+    assert [line["message"] for line in lines] == [f"cannot read {name}"]
