@@ -70,12 +70,10 @@ class ServedModel:
             if not self._retired:
                 self._look(self._settings)
 
-    def acquire(self, number: int | None = None) -> Lease | None:
-        """A lease on that version, or on the highest one, in one step with choosing it; None if not AVAILABLE."""
+    def acquire(self, number: int) -> Lease | None:
+        """A lease on that version; None if it is not AVAILABLE."""
         with self._changed:
-            if number is None:
-                number = max(self._answering(), default=None)
-            version = self._versions.get(number) if number is not None else None
+            version = self._versions.get(number)
             if version is None or version.state != State.AVAILABLE:
                 return None
             return Lease.take(self.name, version, self._changed)
@@ -110,6 +108,11 @@ class ServedModel:
         """Every version that there is or was, highest first; a snapshot to read from."""
         with self._changed:
             return tuple(self._versions[number] for number in sorted(self._versions, reverse=True))
+
+    def present(self) -> tuple[Version, ...]:
+        """Those of them that are not at their END, and those that ended and are wanted all the same."""
+        with self._changed:
+            return tuple(one for one in self.versions() if one.state != State.END or one.number in self._wanted)
 
     def is_available(self, number: int | None = None) -> bool:
         """Whether that version, or any, is AVAILABLE."""

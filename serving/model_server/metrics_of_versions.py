@@ -49,7 +49,7 @@ def _states(models: Models) -> Iterator[Metric]:
     )
     for model in models.served():
         answers.add_metric((model.name,), float(model.answers()))
-        for version in model.versions():
+        for version in model.present():
             for state in _STATES:
                 current = State.Name(version.state) == state
                 family.add_metric((model.name, str(version.number), state), float(current))
@@ -65,7 +65,7 @@ def _states(models: Models) -> Iterator[Metric]:
 
 def _swapped(models: Models, swaps: SwapCounts) -> Iterator[Metric]:
     """Each version and label that there is begins at 0: a counter that begins at 1 has no increase."""
-    present = [(model.name, str(version.number)) for model in models.served() for version in model.versions()]
+    present = [(model.name, str(version.number)) for model in models.served() for version in model.present()]
     borne = [(model.name, label) for model in models.served() for label in model.labels]
     of_version, of_label = ("model", "version"), ("model", "label")
     yield _counted("slipway_version_loads", "Times that a version became AVAILABLE.", of_version, swaps.loads, present)
