@@ -3,11 +3,15 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pipeline.metrics.facts import Champion, ModelFacts
+from registry.ledger import Action
+
+_ACTIONS = get_args(Action)
 
 
 @dataclass
@@ -62,8 +66,8 @@ class LifecyclePage(Collector):
         )
         entries = CounterMetricFamily("slipway_ledger_entries", "Entries of the ledger.", labels=("model", "action"))
         for each in known.models:
-            for action, count in each.entries.items():
-                entries.add_metric((each.name, action), count)
+            for action in sorted({*_ACTIONS, *each.entries}):  # from 0 on: one that begins at 1 has no increase
+                entries.add_metric((each.name, action), each.entries.get(action, 0))
         yield entries
 
     def _ages(self, champions: Mapping[tuple[str, str], Champion]) -> Iterator[Metric]:

@@ -82,7 +82,7 @@ class Answered:
             answer = self._answers.get(request_id)
             if answer is not None and len(classes) == answer.images:
                 answer.shadow, answer.shadow_classes = tally, _packed(classes)
-                _count_shadow(answer, 1)
+                _count_shadow(answer, (), answer.truth)
 
     def attach(self, feedback: Sequence[Feedback]) -> tuple[int, list[str]]:
         """Count true labels; a later one for the same id takes the earlier one's place.
@@ -97,28 +97,33 @@ class Answered:
             _check(item, answer)
         for item, answer in known:
             with self._lock:  # taken anew for each: predictions wait for it
-                _count(answer, -1)
                 # One name for all that have it: those of a body are new.
-                answer.truth = tuple(sys.intern(label) if isinstance(label, str) else label for label in item.truth)
-                _count(answer, 1)
+                truth = tuple(sys.intern(label) if isinstance(label, str) else label for label in item.truth)
+                _count(answer, truth)
             self._on_labelled(answer.model, item.request_id, _true_classes(answer, item))
         return len(known), [item.request_id for item, answer in found if answer is None]
 
 
-def _count(answer: _Answer, sign: int) -> None:
-    if answer.truth and answer.counted:
-        answer.tally.labelled(sign * len(answer.truth), sign * _correct(answer.tally, answer.classes, answer.truth))
-    _count_shadow(answer, sign)
+def _count(answer: _Answer, truth: Truth) -> None:
+    """In the place of the labels before, in one step: whoever reads between two would see a label less."""
+    before, answer.truth = answer.truth, truth
+    if answer.counted:
+        correct = _correct(answer.tally, answer.classes, truth) - _correct(answer.tally, answer.classes, before)
+        answer.tally.labelled(len(truth) - len(before), correct)
+    _count_shadow(answer, before, truth)
 
 
-def _count_shadow(answer: _Answer, sign: int) -> None:
-    if answer.truth and answer.shadow is not None:
-        correct = _correct(answer.shadow, answer.shadow_classes, answer.truth)
-        answer.shadow.labelled(sign * len(answer.truth), sign * correct, shadow=True)
+def _count_shadow(answer: _Answer, before: Truth, truth: Truth) -> None:
+    shadow, classes = answer.shadow, answer.shadow_classes
+    if shadow is not None:
+        correct = _correct(shadow, classes, truth) - _correct(shadow, classes, before)
+        shadow.labelled(len(truth) - len(before), correct, shadow=True)
 
 
 def _correct(tally: Tally, classes: bytes, truth: Truth) -> int:
-    return sum(_class_id(tally, label) == found for label, found in zip(truth, _unpacked(classes), strict=True))
+    """None of no labels: there are as many as images, or none yet."""
+    found = _unpacked(classes) if truth else ()
+    return sum(_class_id(tally, label) == class_id for label, class_id in zip(truth, found, strict=True))
 
 
 def _packed(classes: tuple[int, ...]) -> bytes:

@@ -17,7 +17,6 @@ from serving.model_server.memory import give_back_memory
 from serving.model_server.source import VersionDirectory, find_versions
 from serving.model_server.tally import Tally
 from serving.model_server.version import Lease, State, Version
-from serving.wire.status_pb2 import Code
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,12 +70,10 @@ class ServedModel:
             if not self._retired:
                 self._look(self._settings)
 
-    def acquire(self, number: int | None = None) -> Lease | None:
-        """A lease on that version, or on the highest one, in one step with choosing it; None if not AVAILABLE."""
+    def acquire(self, number: int) -> Lease | None:
+        """A lease on that version; None if it is not AVAILABLE."""
         with self._changed:
-            if number is None:
-                number = max(self._answering(), default=None)
-            version = self._versions.get(number) if number is not None else None
+            version = self._versions.get(number)
             if version is None or version.state != State.AVAILABLE:
                 return None
             return Lease.take(self.name, version, self._changed)
@@ -88,10 +85,13 @@ class ServedModel:
         no other version than the label's, also while that one is still loading.
         """
         with self._changed:
-            if label in self._labels:
-                number = self._labels[label]
-                return self.acquire(number) if number in self._answering() else None
-            return self.acquire() if or_highest and label not in self._settings.labels else None
+            number = self._bearing(label, or_highest=or_highest)
+            return None if number is None else self.acquire(number)
+
+    def answers(self) -> bool:
+        """Whether a request that names neither version nor label finds a version now, wherever a split may send it."""
+        with self._changed:
+            return self._bearing(self._default_label, or_highest=True) is not None
 
     def labelled(self, label: str) -> int | None:
         """The number of the version that bears the label."""
@@ -108,6 +108,11 @@ class ServedModel:
         """Every version that there is or was, highest first; a snapshot to read from."""
         with self._changed:
             return tuple(self._versions[number] for number in sorted(self._versions, reverse=True))
+
+    def present(self) -> tuple[Version, ...]:
+        """Those of them that are not at their END, and those that ended and are wanted all the same."""
+        with self._changed:
+            return tuple(one for one in self.versions() if one.state != State.END or one.number in self._wanted)
 
     def is_available(self, number: int | None = None) -> bool:
         """Whether that version, or any, is AVAILABLE."""
@@ -153,6 +158,12 @@ class ServedModel:
         """Those for requests that do not say which."""
         return [number for number in self._available() if not self._versions[number].owes]
 
+    def _bearing(self, label: str, *, or_highest: bool) -> int | None:
+        answering = self._answering()
+        if label in self._labels:
+            return self._labels[label] if self._labels[label] in answering else None
+        return max(answering, default=None) if or_highest and label not in self._settings.labels else None
+
     def _all_failed(self) -> bool:
         found = [self._versions.get(number) for number in self._wanted]
         return all(version is not None and version.failure is not None for version in found)
@@ -169,22 +180,11 @@ class ServedModel:
             version = self._versions.get(number)
             if version is None:
                 self._versions[number] = Version(number, directory)
-            elif version.state == State.END and self._may_load(version, directory):
+            elif version.state == State.END and self._rules.may_load(version, directory):
                 failures = version.failures if version.directory == directory else 0
                 self._versions[number] = Version(number, directory, failures=failures)
         for number in [n for n, one in self._versions.items() if one.state == State.START and n not in self._wanted]:
             del self._versions[number]
-
-    def _may_load(self, version: Version, directory: VersionDirectory) -> bool:
-        if version.failure is None or version.directory != directory:
-            return True
-        waited_s = self._rules.clock() - version.failed_at
-        return not self._is_final(version) and waited_s >= self._rules.retry_interval_s
-
-    def _is_final(self, version: Version) -> bool:
-        # The same bytes would fail the same check again.
-        checked = version.failure is not None and version.failure.code == Code.DATA_LOSS
-        return checked or version.failures > self._rules.retries
 
     def _settle_later(self, delay_s: float) -> None:
         """A failed load is tried again when it is due, whether or not anybody looks for versions meanwhile."""
@@ -216,7 +216,7 @@ class ServedModel:
                 version.fail(attempt.failure, self._rules.clock())
                 self._rules.swaps.failed(self.name, version.number, attempt.failure)
                 _LOG.error("%s/%d END: %s", self.name, version.number, attempt.failure)
-                if not self._is_final(version):
+                if not version.is_final(self._rules.retries):
                     self._settle_later(self._rules.retry_interval_s)
             elif loaded is not None:
                 version.loaded, version.tally, version.owes = loaded, Tally(attempt.identity), attempt.owes

@@ -13,7 +13,9 @@ from typing import NamedTuple
 from serving.model_server.errors import ServingError, load_failure
 from serving.model_server.identity import Identity, read_identity
 from serving.model_server.runtimes import Loaded, LoadVersion, Owed
+from serving.model_server.source import VersionDirectory
 from serving.model_server.swaps import Swaps
+from serving.model_server.version import Version
 from serving.wire.status_pb2 import Code
 from slipway.errors import IntegrityError
 
@@ -49,6 +51,13 @@ class LoadRules:
     clock: Callable[[], float] = time.monotonic
     swaps: Swaps = field(default_factory=Swaps)  # told what becomes of versions and labels
     admit: Callable[[str, Path], None] = lambda _name, _path: None  # raises for what may not be served as that model
+
+    def may_load(self, ended: Version, directory: VersionDirectory) -> bool:
+        """Whether a version that is at its END may be loaded, from that directory, now."""
+        if ended.failure is None or ended.directory != directory:
+            return True
+        waited_s = self.clock() - ended.failed_at
+        return not ended.is_final(self.retries) and waited_s >= self.retry_interval_s
 
     def attempt(self, model: str, platform: str, path: Path, may_owe: Callable[[], bool]) -> Attempt:
         """Load the version at `path`, and do what it owes unless that may wait; never raises."""

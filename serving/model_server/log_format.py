@@ -1,5 +1,6 @@
 """`--log_format`: the server's log as text, or a line of JSON an event, with the prediction that it belongs to."""
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -37,7 +38,10 @@ class JsonLines(logging.Formatter):
             line |= _of(prediction, failed=bool(record.exc_info))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
+        try:
+            return orjson.dumps(line).decode()
+        except TypeError:  # a lone surrogate, as of a file name that is no UTF-8: JSON has an escape for it
+            return json.dumps(line)
 
 
 def _of(prediction: Request, *, failed: bool) -> dict[str, Any]:

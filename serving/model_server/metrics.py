@@ -2,9 +2,11 @@
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import PurePath
 from typing import NamedTuple, TypeVar
 
+from serving.model_server.departed import ModelVersion
 from serving.model_server.spans import Tracing
 from serving.model_server.swaps import Swaps
 from serving.prediction_log.rules import LogCounts
@@ -80,6 +82,14 @@ class Histogram:
         self.total += other.total
 
 
+class Past(NamedTuple):
+    """What versions had that are forgotten, without what is theirs alone: of so many models, APIs and codes."""
+
+    requests: dict[RequestLabels, Histogram]
+    runs: dict[RunLabels, Histogram]
+    loads: dict[LoadLabels, Histogram]
+
+
 class Metrics:
     """Counts since the start. Every method may be called from any thread.
 
@@ -101,6 +111,7 @@ class Metrics:
         self._requests: dict[RequestLabels, Histogram] = {}
         self._runs: dict[RunLabels, Histogram] = {}
         self._loads: dict[LoadLabels, Histogram] = {}
+        self._past = Past({}, {}, {})
         self.log_counts: Callable[[], LogCounts] | None = None  # of the prediction log, if there is one
 
     def refused(self) -> None:
@@ -156,6 +167,29 @@ class Metrics:
             if rows:
                 _at(self._rows, RowLabels(labels.model, labels.version), BATCH_BOUNDS).add(rows)
 
+    def versions(self) -> set[ModelVersion]:
+        """Those of which something is counted, by model and number."""
+        with self._lock:
+            counted: set[ModelVersion] = {(by.model, _number(by.path)) for by in self._loads}
+            counted.update((by.model, by.version) for by in self._requests)
+            counted.update((by.model, by.version) for by in self._runs)
+            counted.update((by.model, by.version) for by in self._rows)
+        return {each for each in counted | self.swaps.versions() if each[1]}
+
+    def forget(self, versions: Collection[ModelVersion]) -> None:
+        """Keep nothing of those versions but what they add to sums of their models, which may not go down."""
+        self.swaps.forget(versions)
+        with self._lock:
+            for request in [by for by in self._requests if (by.model, by.version) in versions]:
+                past = request._replace(version="", label="", signature="", variant="")
+                _keep(self._past.requests, past, self._requests.pop(request))
+            for run in [by for by in self._runs if (by.model, by.version) in versions]:
+                _keep(self._past.runs, run._replace(version="", signature=""), self._runs.pop(run))
+            for load in [by for by in self._loads if (by.model, _number(by.path)) in versions]:
+                _keep(self._past.loads, load._replace(path=""), self._loads.pop(load))
+            for rows in [by for by in self._rows if (by.model, by.version) in versions]:
+                del self._rows[rows]
+
     def snapshot(self) -> "Snapshot":
         """What was counted so far; the histograms are the live ones, in microseconds."""
         with self._lock:
@@ -170,6 +204,7 @@ class Metrics:
                 dict(self._requests),
                 dict(self._runs),
                 dict(self._loads),
+                Past(self._past.requests.copy(), self._past.runs.copy(), self._past.loads.copy()),
             )
 
 
@@ -186,6 +221,21 @@ class Snapshot(NamedTuple):
     requests: dict[RequestLabels, Histogram]
     runs: dict[RunLabels, Histogram]
     loads: dict[LoadLabels, Histogram]
+    past: Past
+
+
+def _keep(past: dict[Labels, Histogram], labels: Labels, gone: Histogram) -> None:
+    """Added up anew: one that a snapshot has, beside what is gone now, must not count that twice."""
+    kept = Histogram(gone.bounds)
+    for each in (past.get(labels), gone):
+        if each is not None:
+            kept.merge(each)
+    past[labels] = kept
+
+
+def _number(path: str) -> str:
+    """Of the version whose directory that is."""
+    return PurePath(path).name.lstrip("0") or "0"
 
 
 def _at(

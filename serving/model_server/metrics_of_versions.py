@@ -18,6 +18,7 @@ _OBSERVED = {
     "labelled": "Images of theirs whose true label came.",
     "correct": "Those whose first class was the true label.",
 }
+_OF_FEEDBACK = {"labelled", "correct"}  # no counters: feedback that is corrected takes some back
 _SHADOW = {
     "compared": "Images of copies whose first class was compared with the answer's.",
     "disagreed": "Those where they differ.",
@@ -43,14 +44,20 @@ def _states(models: Models) -> Iterator[Metric]:
     borne = GaugeMetricFamily(
         "slipway_label_version", "The number of the version that bears the label.", labels=("model", "label")
     )
+    answers = GaugeMetricFamily(
+        "slipway_model_answers", "1 if a request that names no version and no label finds one.", labels=("model",)
+    )
     for model in models.served():
-        for version in model.versions():
+        answers.add_metric((model.name,), float(model.answers()))
+        for version in model.present():
             for state in _STATES:
                 current = State.Name(version.state) == state
                 family.add_metric((model.name, str(version.number), state), float(current))
-            faults.add_metric((model.name, str(version.number)), len(version.faults))
+            found = len(version.faults) if version.is_available() else 0
+            faults.add_metric((model.name, str(version.number)), found)
         for label, number in sorted(model.labels.items()):
             borne.add_metric((model.name, label), number)
+    yield answers
     yield family
     yield faults
     yield borne
@@ -58,7 +65,7 @@ def _states(models: Models) -> Iterator[Metric]:
 
 def _swapped(models: Models, swaps: SwapCounts) -> Iterator[Metric]:
     """Each version and label that there is begins at 0: a counter that begins at 1 has no increase."""
-    present = [(model.name, str(version.number)) for model in models.served() for version in model.versions()]
+    present = [(model.name, str(version.number)) for model in models.served() for version in model.present()]
     borne = [(model.name, label) for model in models.served() for label in model.labels]
     of_version, of_label = ("model", "version"), ("model", "label")
     yield _counted("slipway_version_loads", "Times that a version became AVAILABLE.", of_version, swaps.loads, present)
@@ -92,8 +99,11 @@ def _observed(models: Models) -> Iterator[Metric]:
         "slipway_traffic_share", "Share of a model's traffic, 0 to 1, by the traffic config.", labels=("model", "label")
     )
     by = ("model", "version", "label")
-    observed = {
-        name: CounterMetricFamily(f"slipway_observed_{name}", _OBSERVED[name], labels=(*by, "of")) for name in _OBSERVED
+    observed: dict[str, CounterMetricFamily | GaugeMetricFamily] = {
+        name: (GaugeMetricFamily if name in _OF_FEEDBACK else CounterMetricFamily)(
+            f"slipway_observed_{name}", text, labels=(*by, "of")
+        )
+        for name, text in _OBSERVED.items()
     }
     shadow = {name: CounterMetricFamily(f"slipway_shadow_{name}", _SHADOW[name], labels=by) for name in _SHADOW}
     for model in models.served():

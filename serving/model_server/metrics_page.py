@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from serving.model_server.departed import Departed
 from serving.model_server.metrics import Histogram, Labels, Metrics, Snapshot
 from serving.model_server.metrics_of_versions import version_families
 from serving.model_server.models import Models
@@ -22,17 +23,20 @@ CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _COUNTER_HEADING = re.compile(rb"^# (HELP|TYPE) (:tensorflow:\S+)_total ", re.MULTILINE)
 
 
-def metrics_page(metrics: Metrics, models: Models, registry: CollectorRegistry) -> Callable[[], bytes]:
+def metrics_page(
+    metrics: Metrics, models: Models, registry: CollectorRegistry, departed: Departed | None = None
+) -> Callable[[], bytes]:
     """Register the metrics, and the process's own, in `registry`; what is returned gives the page as it is then."""
-    registry.register(_Collected(metrics, models))
+    registry.register(_Collected(metrics, models, departed or Departed()))
     ProcessCollector(registry=registry)
     return lambda: _COUNTER_HEADING.sub(rb"# \1 \2 ", generate_latest(registry))
 
 
 class _Collected(Collector):
-    def __init__(self, metrics: Metrics, models: Models) -> None:
+    def __init__(self, metrics: Metrics, models: Models, departed: Departed) -> None:
         self._metrics = metrics
         self._models = models
+        self._departed = departed
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not collect."""
@@ -40,6 +44,8 @@ class _Collected(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every family, as of now."""
+        present = {(model.name, str(each.number)) for model in self._models.served() for each in model.present()}
+        self._metrics.forget(self._departed.look(self._metrics.versions(), present))
         now = self._metrics.snapshot()
         yield from _tensorflow_serving(now)
         yield from _slipway(now)
@@ -60,11 +66,12 @@ def _prediction_log(counts: LogCounts) -> Iterator[Metric]:
 
 
 def _tensorflow_serving(now: Snapshot) -> Iterator[Metric]:
+    requests = [*now.requests.items(), *now.past.requests.items()]
     count = Metric(":tensorflow:serving:request_count", "The total number of requests.", "counter")
-    for (model, status), found in _grouped(now.requests, lambda by: (by.model, Code.Name(by.code))).items():
+    for (model, status), found in _grouped(requests, lambda by: (by.model, Code.Name(by.code))).items():
         count.add_sample(count.name, {"model_name": model, "status": status}, sum(found.counts))
     yield count
-    answered = {by: found for by, found in now.requests.items() if by.code == Code.OK}
+    answered = [(by, found) for by, found in requests if by.code == Code.OK]
     yield _histogram(
         ":tensorflow:serving:request_latency",
         "Distribution of wall time (in microseconds) of the requests that were answered with OK.",
@@ -75,7 +82,7 @@ def _tensorflow_serving(now: Snapshot) -> Iterator[Metric]:
         ":tensorflow:serving:runtime_latency",
         "Distribution of wall time (in microseconds) inside the runtime.",
         ("model_name", "API", "runtime"),
-        _grouped(now.runs, lambda by: (by.model, by.method, by.variant)),
+        _grouped([*now.runs.items(), *now.past.runs.items()], lambda by: (by.model, by.method, by.variant)),
     )
     yield _histogram(
         ":tensorflow:serving:batching_session:processed_batch_size",
@@ -84,11 +91,11 @@ def _tensorflow_serving(now: Snapshot) -> Iterator[Metric]:
         {(): now.batches} if any(now.batches.counts) else {},
     )
     attempts = Metric(":tensorflow:cc:saved_model:load_attempt_count", "The number of loads.", "counter")
-    for (path, status), found in _grouped(now.loads, lambda by: (by.path, _load_status(by.code))).items():
+    for (path, status), found in _grouped(now.loads.items(), lambda by: (by.path, _load_status(by.code))).items():
         attempts.add_sample(attempts.name, {"model_path": path, "status": status}, sum(found.counts))
     yield attempts
     latency = Metric(":tensorflow:cc:saved_model:load_latency", "Microseconds spent in loads.", "counter")
-    for (path,), found in _grouped(now.loads, lambda by: (by.path,)).items():
+    for (path,), found in _grouped(now.loads.items(), lambda by: (by.path,)).items():
         latency.add_sample(latency.name, {"model_path": path}, found.total)
     yield latency
 
@@ -103,14 +110,14 @@ def _slipway(now: Snapshot) -> Iterator[Metric]:
         "slipway_request_seconds",
         "Time from a prediction's arrival to its answer.",
         labels,
-        _grouped(now.requests, lambda by: by[:7]),
+        _grouped(now.requests.items(), lambda by: by[:7]),
         unit=1e-6,
     )
     yield _histogram(
         "slipway_runtime_seconds",
         "Time inside the runtime.",
         ("model", "version", "signature", "variant"),
-        _grouped(now.runs, lambda by: by[:4]),
+        _grouped(now.runs.items(), lambda by: by[:4]),
         unit=1e-6,
     )
     yield GaugeMetricFamily("slipway_requests_in_flight", "Predictions being answered.", value=now.in_flight)
@@ -122,7 +129,7 @@ def _slipway(now: Snapshot) -> Iterator[Metric]:
         "slipway_batch_rows",
         "Rows that the runtime was given at once.",
         ("model", "version"),
-        _grouped(now.rows, tuple),
+        _grouped(now.rows.items(), tuple),
     )
     yield CounterMetricFamily("slipway_requests_refused", "Predictions refused for overload.", value=now.refused)
     denied = CounterMetricFamily(
@@ -135,7 +142,7 @@ def _slipway(now: Snapshot) -> Iterator[Metric]:
         "slipway_load_seconds",
         "Time that loads took, by how they ended.",
         ("model", "status"),
-        _grouped(now.loads, lambda by: (by.model, Code.Name(by.code))),
+        _grouped([*now.loads.items(), *now.past.loads.items()], lambda by: (by.model, Code.Name(by.code))),
         unit=1e-6,
     )
 
@@ -145,11 +152,11 @@ def _load_status(code: Code.ValueType) -> str:
 
 
 def _grouped(
-    histograms: Mapping[Labels, Histogram], group: Callable[[Labels], tuple[str, ...]]
+    histograms: Iterable[tuple[Labels, Histogram]], group: Callable[[Labels], tuple[str, ...]]
 ) -> dict[tuple[str, ...], Histogram]:
     """One histogram for each group, of all that fall into it."""
     grouped: dict[tuple[str, ...], Histogram] = {}
-    for by, found in histograms.items():
+    for by, found in histograms:
         grouped.setdefault(group(by), Histogram(found.bounds)).merge(found)
     return grouped
 

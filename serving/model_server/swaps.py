@@ -2,8 +2,10 @@
 
 import threading
 from collections import Counter
+from collections.abc import Collection
 from typing import NamedTuple
 
+from serving.model_server.departed import ModelVersion
 from serving.model_server.errors import ServingError
 
 
@@ -44,6 +46,21 @@ class Swaps:
         """What was counted so far."""
         with self._lock:
             return SwapCounts(*(each.copy() for each in self._counts))
+
+    def versions(self) -> set[ModelVersion]:
+        """Those of which something was counted."""
+        with self._lock:
+            return {version for counter in self._of_versions() for version in counter}
+
+    def forget(self, versions: Collection[ModelVersion]) -> None:
+        """Count nothing of those versions, as if they had never been."""
+        with self._lock:
+            for counter in self._of_versions():
+                for version in versions:
+                    counter.pop(version, None)
+
+    def _of_versions(self) -> tuple[Counter[ModelVersion], ...]:
+        return self._counts.loads, self._counts.unloads, self._counts.golden_failures
 
     def _add(self, counter: Counter[tuple[str, str]], model: str, of: str) -> None:
         with self._lock:

@@ -67,7 +67,7 @@ class Tally:
                 self._errors += 1
 
     def labelled(self, images: int, correct: int, *, shadow: bool = False) -> None:
-        """True labels of so many images came, or with negative numbers are taken back."""
+        """True labels of so many more images came; `correct` is below 0 where others were corrected."""
         with self._lock:
             if shadow:
                 self._shadow["labelled"] += images

@@ -51,6 +51,11 @@ class Version:
         self.state, self.failure, self.failed_at = State.END, failure, now
         self.failures += 1
 
+    def is_final(self, retries: int) -> bool:
+        """Whether its failure is: what a check refused it would refuse again, other loads are tried `retries` times."""
+        checked = self.failure is not None and self.failure.code == Code.DATA_LOSS
+        return checked or self.failures > retries
+
     def status(self) -> ModelVersionStatus:
         """As GetModelStatus reports it."""
         status = ModelVersionStatus(version=self.number, state=self.state)

@@ -11,7 +11,7 @@ from serving.prediction_log.rules import LogCounts
 from serving.sync.loop import Progress
 from tests.serving.model_server.fakes import FakeLoads
 
-OF_PROMETHEUS = {"up": set(), "ALERTS": {"alertname", "alertstate"}}
+OF_PROMETHEUS = {"up": set(), "ALERTS": {"alertname", "alertstate"}, "process_start_time_seconds": set()}
 OF_A_TARGET = {"instance", "job"}
 
 

@@ -109,3 +109,12 @@ def test_the_manifest_for_prometheus_operator_has_the_same_rules():
     text = prometheus_rule.MANIFEST.read_text(encoding="utf-8")
     assert text == prometheus_rule.manifest(), "run python -m tests.monitoring.prometheus_rule"
     assert prometheus_rule.document()["spec"]["groups"] == GROUPS
+
+
+def test_under_prometheus_operator_only_model_servers_have_the_job_of_model_servers():
+    monitor = yaml.safe_load(prometheus_rule.MANIFEST.with_name("service-monitor.yaml").read_text(encoding="utf-8"))
+    set_to = {
+        endpoint["port"]: {each["targetLabel"]: each["replacement"] for each in endpoint.get("relabelings", ())}
+        for endpoint in monitor["spec"]["endpoints"]
+    }
+    assert set_to == {"rest": {}, "sync": {"job": "sync"}}  # without it, the job is the Service's name

@@ -4,6 +4,7 @@ import json
 import time
 import urllib.request
 from contextlib import contextmanager
+from typing import get_args
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,7 +13,7 @@ from pipeline.metrics.exporter import Exporter, MetricsAddress
 from pipeline.metrics.facts import Reader, drift_of
 from pipeline.metrics.page import Known, LifecyclePage
 from pipeline.reconcile.report import ModelReport, Report
-from registry.ledger import Ledger, NewEntry
+from registry.ledger import Action, Ledger, NewEntry
 from slipway.errors import InputError, UnavailableError
 from tests.registry.conftest import template_store, world  # noqa: F401 - fixtures
 
@@ -87,7 +88,14 @@ def test_the_last_retraining_and_the_ledgers_entries_are_told(life):
     life.ledger.append(NewEntry("other", "promote", "champion", 1, 2, "ada", "command", "why"))
     families = page(life.reader.read())
     assert values(families, "slipway_retrain_last_timestamp_seconds") == {("digits", "refused"): 1795143600}
-    assert values(families, "slipway_ledger_entries_total") == {("digits", "promote"): 2, ("digits", "rollback"): 1}
+    entries = values(families, "slipway_ledger_entries_total")
+    assert {by: count for by, count in entries.items() if count} == {
+        ("digits", "promote"): 2,
+        ("digits", "rollback"): 1,
+    }
+    assert {action for _, action in entries} == set(get_args(Action)), (
+        "each from 0 on, so that its first is an increase"
+    )
 
 
 def test_while_the_registry_is_away_the_last_values_stay_and_it_is_said_once(life):

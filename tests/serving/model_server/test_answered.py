@@ -40,6 +40,27 @@ def test_class_ids_of_any_size_are_kept():
     assert (seen.labelled, seen.correct) == (4, 3)
 
 
+def test_a_label_that_is_corrected_is_never_seen_as_one_label_less():
+    seen = []
+
+    class Seen(Tally):
+        def labelled(self, images, correct, *, shadow=False):
+            super().labelled(images, correct, shadow=shadow)
+            now = self.snapshot(1, "")
+            counts = now.shadow if shadow else now
+            seen.append((shadow, counts.labelled, counts.correct))
+
+    answered = Answered()
+    answered.remember("a", Seen(), (1, 2, 3), counted=True)
+    assert attached(answered, "a", 1, 2, 3)
+    answered.shadowed("a", Seen(), (1, 2, 0))
+    assert attached(answered, "a", 1, 2, 0)
+    assert attached(answered, "a", 1, 2, 3)
+    of_answers, of_copies = ([each[1:] for each in seen if each[0] == shadow] for shadow in (False, True))
+    assert of_answers == [(3, 3), (3, 2), (3, 3)]
+    assert of_copies == [(3, 2), (3, 3), (3, 2)]
+
+
 @pytest.mark.parametrize("names", [(), tuple(f"class {index}" for index in range(1000 + IMAGES))])
 def test_answers_to_many_images_take_no_more_memory_than_those_to_one(names):
     answered, tally = Answered(), Tally(Identity(labels=names))

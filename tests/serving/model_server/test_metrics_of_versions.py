@@ -12,6 +12,7 @@ from serving.model_server.admission import Admission
 from serving.model_server.batch_threads import BatchThreads
 from serving.model_server.batching import batched_loader
 from serving.model_server.batching_parameters import BatchingParameters
+from serving.model_server.departed import Departed
 from serving.model_server.errors import GoldenError
 from serving.model_server.load_rules import LoadRules
 from serving.model_server.metrics import Metrics
@@ -25,11 +26,18 @@ from tests.serving.model_server.fakes import FakeLoads, eventually, put_version,
 class World:
     """A model `m` with versions 1 and 2, the first of them stable; what Prometheus would read."""
 
-    def __init__(self, base, load=None):
+    def __init__(self, base, load=None, default_label=""):
         self.metrics = Metrics()
         self.loads = FakeLoads()
-        self.models = Models(LoadRules(load or self.loads, swaps=self.metrics.swaps))
-        self.page = metrics_page(self.metrics, self.models, CollectorRegistry())
+        rules = LoadRules(
+            load or self.loads,
+            swaps=self.metrics.swaps,
+            on_loaded=lambda name, path, code, took_s: self.metrics.loaded(name, str(path), code, took_s),
+        )
+        self.models = Models(rules, default_label)
+        self.now_s = 0.0
+        departed = Departed(lambda: self.now_s)
+        self.page = metrics_page(self.metrics, self.models, CollectorRegistry(), departed)
         for number in (1, 2):
             put_version(base, number, number)
         self.base = base
@@ -98,6 +106,98 @@ def test_golden_requests_that_are_answered_wrong_are_counted_and_other_failures_
     world.configure([1, 3])
     world.eventually(1, "slipway_version_state", version=3, state="END")
     assert world.value("slipway_golden_failures_total", version=3) == 0
+
+
+def test_a_fault_is_shown_while_its_version_is_available(tmp_path):
+    def load(path):
+        return replace_later(FakeLoads()(path), lambda: (_ for _ in ()).throw(GoldenError("later")))
+
+    world = World(tmp_path / "m", load)
+    world.eventually(1, "slipway_version_faults", model="m", version=1)
+    world.eventually(1, "slipway_label_version", model="m", label="stable")
+    world.eventually(1, "slipway_version_state", model="m", version=2, state="AVAILABLE")
+    world.configure([2], stable=2)
+    world.eventually(1, "slipway_version_unloads_total", model="m", version=1)
+    assert not world.value("slipway_version_faults", model="m", version=1)
+
+
+def test_a_champion_that_failed_is_seen_beside_a_version_that_is_available(tmp_path):
+    def load(path):
+        if path.name == "1":
+            raise GoldenError("its golden requests are not answered as when it was built")
+        return FakeLoads()(path)
+
+    world = World(tmp_path / "m", load, default_label="stable")
+    world.eventually(1, "slipway_version_state", version=1, state="END")
+    world.eventually(1, "slipway_version_state", version=2, state="AVAILABLE")
+    assert world.value("slipway_model_answers", model="m") == 0
+    world.configure(stable=2)
+    world.eventually(1, "slipway_model_answers", model="m")
+
+
+def test_a_model_without_any_version_does_not_answer(tmp_path):
+    world = World(tmp_path / "m")
+    (tmp_path / "empty").mkdir()
+    world.models.configure([settings(tmp_path / "empty", name="empty")])
+    assert world.value("slipway_model_answers", model="empty") == 0
+
+
+COUNTED = (
+    *("slipway_requests_total", "slipway_request_seconds_count", "slipway_runtime_seconds_count"),
+    *("slipway_batch_rows_count", "slipway_version_loads_total", "slipway_version_unloads_total"),
+)
+
+
+def test_a_version_that_is_gone_takes_its_series_along_an_hour_later_and_no_sum_goes_down(tmp_path):
+    world = World(tmp_path / "m")
+    world.eventually(1, "slipway_label_version", model="m", label="stable")
+    world.eventually(1, "slipway_version_state", version=2, state="AVAILABLE")
+    for version in (1, 1, 2):
+        world.predict(version=version)
+    world.configure([2], stable=2)
+    world.eventually(1, "slipway_version_unloads_total", version=1)
+    assert world.value("slipway_version_state", version=1) is None
+    assert world.value("slipway_version_state", version=2) == 1
+    sums = [
+        (":tensorflow:serving:request_count_total", {"model_name": "m", "status": "OK"}, 3),
+        (":tensorflow:serving:request_latency_count", {"model_name": "m"}, 3),
+        (":tensorflow:serving:runtime_latency_count", {"model_name": "m"}, 3),
+        ("slipway_load_seconds_count", {"model": "m"}, 2),
+    ]
+    path = str(tmp_path / "m" / "1")
+    for now_s, counted in ((3599, True), (3600, False), (9999, False)):
+        world.now_s = now_s
+        for name in COUNTED:
+            assert (world.value(name, version=1) is not None) == counted, name
+            assert world.value(name, version=2) is not None
+        found = world.value(":tensorflow:cc:saved_model:load_attempt_count_total", model_path=path)
+        assert (found == 1) == counted
+        for name, labels, expected in sums:
+            assert world.value(name, **labels) == expected, name
+    world.configure(stable=2)
+    world.eventually(1, "slipway_version_loads_total", version=1)
+
+
+def test_a_version_that_comes_back_within_the_hour_goes_on_counting(tmp_path):
+    world = World(tmp_path / "m")
+    world.eventually(1, "slipway_label_version", model="m", label="stable")
+    world.eventually(1, "slipway_version_state", version=2, state="AVAILABLE")
+    world.configure([2], stable=2)
+    world.eventually(1, "slipway_version_unloads_total", version=1)
+    world.now_s = 3000
+    world.configure(stable=2)
+    world.eventually(2, "slipway_version_loads_total", version=1)
+    world.now_s = 9000
+    assert world.value("slipway_version_loads_total", version=1) == 2
+
+
+def test_a_version_that_failed_is_shown_while_it_is_wanted(tmp_path):
+    world = World(tmp_path / "m")
+    put_version(tmp_path / "m", 3, "broken")
+    world.configure([1, 2, 3], stable=1)
+    world.eventually(1, "slipway_version_state", version=3, state="END")
+    world.configure(stable=1)
+    assert world.value("slipway_version_state", version=3) is None
 
 
 def replace_later(loaded, work):
