@@ -69,6 +69,7 @@ def test_the_model_servers_flags_are_flags_that_it_takes(tmp_path):
     assert flags.default_label == "stable"
     assert flags.access_tokens_file
     assert flags.trusted_keys
+    assert (flags.traffic_config_file, flags.page_file) == ("/base/traffic.json", "/base/page.json")
     assert metrics_path(DEPLOY / "monitoring.config") == "/metrics"
 
 
