@@ -64,7 +64,7 @@ def explain(config: Config, paths: Sequence[Path], ask: Ask, output: Path) -> Ex
 
     check_ask(ask)
     files = collect_images(paths)
-    targets = _targets(files, output)
+    targets = overlay_paths(files, output)
     with _explainer(config, ask) as ask_one, step("explain", config.experiment) as run:
         explained = []
         for file, target in zip(files, targets, strict=True):
@@ -95,18 +95,21 @@ def _explain(file: Path, target: Path, model: str, ask_one: "Explain") -> Explai
     return Explained(str(file), answer.label, answer.class_id, answer.probability, model, answer.version, str(target))
 
 
-def _targets(files: Sequence[Path], output: Path) -> list[Path]:
-    """A PNG below `output` for each file; where names are equal, the later ones are numbered."""
+def overlay_paths(files: Sequence[Path], output: Path) -> list[Path]:
+    """A PNG below `output` for each file; where a name is taken, the next number that makes it another is added."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror}; expected a folder. Pass another one.") from error
-    taken: dict[str, int] = {}
-    targets = []
+    targets: dict[Path, None] = {}
+    last: dict[str, int] = {}  # a thousand files of one name are not counted through anew for each
     for file in files:
-        number = taken[file.stem] = taken.get(file.stem, 0) + 1
-        targets.append(output / f"{file.stem}{'' if number == 1 else f'-{number}'}-explained.png")
-    return targets
+        number = last.get(file.stem, 0) + 1
+        while (target := output / f"{file.stem}{'' if number == 1 else f'-{number}'}-explained.png") in targets:
+            number += 1
+        last[file.stem] = number
+        targets[target] = None
+    return list(targets)
 
 
 @contextlib.contextmanager

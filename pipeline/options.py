@@ -63,6 +63,7 @@ HELP = {
     "reconcile.on_refusal": "Alias of a refused version: restore what is live, or leave it.",
     "reconcile.allow_retire": "Serve a model no more once its alias champion is deleted.",
     "reconcile.lease_s": "Seconds after a reconciler's death in which another one takes over.",
+    "reconcile.mlflow_ui": "Address at which people find MLflow's UI, where the tracking server's own is another.",
     "rollout.steps": "Percent of the traffic that the candidate answers, step by step.",
     "rollout.least_requests": "Requests that the candidate has to answer in each step.",
     "rollout.measures": "What is compared: errors, latency, accuracy (can abort), confidence, disagreement (can hold).",

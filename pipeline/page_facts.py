@@ -27,18 +27,20 @@ _MOVES_NOTHING = {"refuse", "rollout"}
 def refresh_page(world: "World", made: "Report", *, of_all: bool) -> None:
     """Have the file say of the models of a pass what registry and ledger say now.
 
-    Only where the pass has done something, or the ledger has an entry that the file does not know: a quiet pass costs
-    one question to the ledger. of_all: the pass was over all models, and others are in the file no more. What keeps it
-    from being written is said, and nothing else comes of it: no server needs the file.
+    Only where the pass has done something, MLflow's address is another, or the ledger has an entry that the file does
+    not know: a quiet pass costs a read of the file, and one question to the ledger. of_all: the pass was over all
+    models, and others are in the file no more. What keeps it from being written, or one model's part from being new, is
+    said, and nothing else comes of it: no server needs the file.
     """
     try:
         _refresh(world, made, of_all=of_all)
-    except SlipwayError as error:
-        world.say(f"{PAGE_FILE} stays as it was: {error}")
+    except Exception as error:  # noqa: BLE001 - what went live is live, whatever the page cannot say of it
+        world.say(f"{PAGE_FILE} stays as it was: {_described(error)}")
 
 
 def _refresh(world: "World", made: "Report", *, of_all: bool) -> None:
-    present = _models(world.store.update_file(PAGE_FILE, lambda content: content))
+    address, present = _parsed(world.store.update_file(PAGE_FILE, lambda content: content))
+    mlflow = ui_address(world.config.reconcile.mlflow_ui or world.registry.tracking_uri)
     last = world.ledger.last_ids()
     passed = {each.name for each in made.models}
     stale = [
@@ -46,15 +48,31 @@ def _refresh(world: "World", made: "Report", *, of_all: bool) -> None:
         for each in made.models
         if each.done or present.get(each.name, {}).get("ledger_id") != last.get(each.name)
     ]
-    if not stale and not (of_all and present.keys() - passed):
+    fresh = _fresh(world, stale)
+    if not fresh and address == mlflow and not (of_all and present.keys() - passed):
         return
-    fresh = {name: model_facts(world, name) for name in stale}
 
     def update(content: bytes | None) -> bytes:
-        kept = {name: facts for name, facts in _models(content).items() if name in passed or not of_all}
-        return page_file(ui_address(world.registry.tracking_uri), kept | fresh)
+        kept = {name: facts for name, facts in _parsed(content)[1].items() if name in passed or not of_all}
+        return page_file(mlflow, kept | fresh)
 
     world.store.update_file(PAGE_FILE, update)
+
+
+def _fresh(world: "World", stale: Sequence[str]) -> dict[str, Facts]:
+    """The facts of the models that have them now: one model's trouble keeps no other one's old."""
+    fresh = {}
+    for name in stale:
+        try:
+            fresh[name] = model_facts(world, name)
+        except Exception as error:  # noqa: BLE001 - as for the whole file
+            world.say(f"{PAGE_FILE} keeps what it said of {name}: {_described(error)}")
+    return fresh
+
+
+def _described(error: Exception) -> str:
+    foreseen = isinstance(error, SlipwayError)
+    return str(error) if foreseen else f"unforeseen {type(error).__name__}: {without_credentials(str(error))}"
 
 
 def model_facts(world: "World", name: str) -> Facts:
@@ -71,9 +89,12 @@ def model_facts(world: "World", name: str) -> Facts:
     }
 
 
-def ui_address(tracking_uri: str) -> str | None:
-    """Where MLflow's UI is, without credentials; None where the records are a database or a folder."""
-    parts = urlsplit(tracking_uri)
+def ui_address(uri: str) -> str | None:
+    """Where MLflow's UI is, without credentials; None where the records are a database or a folder.
+
+    uri: of the UI, or of the tracking server, which has it.
+    """
+    parts = urlsplit(uri)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -121,11 +142,11 @@ def _shown(entry: LedgerEntry) -> dict[str, Any]:
     }
 
 
-def _models(content: bytes | None) -> dict[str, Facts]:
-    """What the file says of each model; nothing where it is missing or none of ours: it is written anew."""
+def _parsed(content: bytes | None) -> tuple[str | None, dict[str, Facts]]:
+    """What the file says; nothing where it is missing or none of ours: it is written anew."""
     if content is None:
-        return {}
+        return None, {}
     try:
-        return parse_page_file(content, PAGE_FILE)[1]
+        return parse_page_file(content, PAGE_FILE)
     except InputError:
-        return {}
+        return None, {}

@@ -117,14 +117,17 @@ def _log_flag(config: Config, target: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def mlflow_ui() -> Iterator[None]:
-    """The MLflow UI on port 5000 for the length of the block, where the registry is a database and no server."""
+def mlflow_ui(config: Config) -> Iterator[Config]:
+    """The MLflow UI on port 5000 for the length of the block, where the registry is a database and no server.
+
+    Yields the configuration, with that UI for the page's links, unless it names another one.
+    """
     import mlflow
 
     tracking_uri = mlflow.get_tracking_uri()
     if tracking_uri.startswith("http"):
         report("the MLflow UI is the tracking server's own")
-        yield
+        yield config
         return
     check_ports_free(Addresses(_UI), "127.0.0.1")
     command = [str(Path(sys.executable).with_name("mlflow")), "ui", "--host", "127.0.0.1", "--port", "5000"]
@@ -133,7 +136,7 @@ def mlflow_ui() -> Iterator[None]:
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     report(f"MLflow UI at {_UI}/#/models")
     try:
-        yield
+        yield with_overrides(config, {"reconcile.mlflow_ui": config.reconcile.mlflow_ui or _UI})
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()

@@ -10,7 +10,7 @@ from registry.card import CALLS, LONGEST, NO_GATE, CardFacts, cell, gate_section
 from registry.client import ModelVersion, Registry
 from registry.deployment import LONGEST_DESCRIPTION, is_line
 from registry.evaluation import Evaluation
-from slipway.errors import SlipwayError
+from slipway.errors import NotFoundError
 
 ARTIFACT = "model_card.md"
 _GATE = re.compile(r"^## Gate\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -94,7 +94,7 @@ def _logged(registry: Registry, version: ModelVersion) -> str | None:
         return None
     try:
         text = registry.read_artifact(version.run_id, ARTIFACT).decode(errors="replace")
-    except SlipwayError:
+    except NotFoundError:
         return None
     return text if text.startswith(f"# {version.name}\n") else None
 

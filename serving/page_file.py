@@ -8,6 +8,7 @@ Who publishes writes it, a server only shows it: nothing is served, or refused, 
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def page_file(mlflow: str | None, models: Mapping[str, Facts]) -> bytes:
 def parse_page_file(data: bytes, place: str) -> tuple[str | None, dict[str, Facts]]:
     """MLflow's address and each model's facts; InputError names `place` for a file that is none of ours."""
     try:
-        return _parsed(json.loads(data, parse_constant=_no_number))
+        return _parsed(json.loads(data, parse_constant=_no_number, parse_float=_finite))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{place}: not the facts of a page ({type(error).__name__}: {error}); expected {FORMAT}. "
@@ -45,5 +46,10 @@ def _parsed(document: Any) -> tuple[str | None, dict[str, Facts]]:
     return mlflow, models
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
 def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number in JSON")
+    raise ValueError(f"{text} is no number that a file may have")

@@ -45,6 +45,7 @@ def model_server(folder: Folder) -> Program:
         f"--model_config_file={base}/labels.config",
         f"--model_config_file_poll_wait_seconds={_INTERVAL_S}",
         f"--traffic_config_file={base}/traffic.json",
+        f"--page_file={base}/page.json",
         f"--monitoring_config_file={monitoring}",
         f"--access_tokens_file={access_tokens(folder)}",
         f"--trusted_keys={trusted_keys(folder)}",

@@ -104,8 +104,8 @@ def serve(
     resolved, target = config_from(config, values), target or "embedded"
     rest, grpc = 8501 if rest_port is None else rest_port, 8500 if grpc_port is None else grpc_port
     listen = serving_step.Listen(host or "127.0.0.1", rest, grpc, doors)
-    with serving_step.mlflow_ui() if ui else contextlib.nullcontext():
-        sys.exit(serving_step.serve(resolved, target, listen, runtime, reconcile=bool(follow)))
+    with serving_step.mlflow_ui(resolved) if ui else contextlib.nullcontext(resolved) as told:
+        sys.exit(serving_step.serve(told, target, listen, runtime, reconcile=bool(follow)))
 
 
 @click.command(cls=Command)

@@ -1,11 +1,14 @@
 """What reconcile is told: which models, which servers follow the base path, and what it may do by itself."""
 
+import re
 from dataclasses import dataclass
 
+from slipway.credentials import without_credentials
 from slipway.errors import InputError
 from slipway.names import check_model_name
 
 NO_SERVERS = "none"
+_WEB = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
 RESTORE, LEAVE = "restore", "leave"
 
 
@@ -20,6 +23,7 @@ class ReconcileConfig:
     on_refusal: str = RESTORE  # the alias of a refused version: `restore` what is live, or `leave` it
     allow_retire: bool = False  # whether deleting the alias `champion` ends the serving of a model
     lease_s: float = 30.0  # how long after the death of a reconciler, at most, another one takes over
+    mlflow_ui: str = ""  # where people find MLflow's UI; the tracking server's own address
 
     def __post_init__(self) -> None:
         for name in self.model_names:
@@ -42,6 +46,11 @@ class ReconcileConfig:
         if NO_SERVERS in _words(self.servers) and self.addresses:
             raise InputError(
                 f"reconcile.servers is {self.servers!r}; expected addresses or {NO_SERVERS!r}, not both. Edit it."
+            )
+        if self.mlflow_ui and not _WEB.fullmatch(self.mlflow_ui):
+            raise InputError(
+                f"reconcile.mlflow_ui is {without_credentials(self.mlflow_ui)!r}; expected http://HOST:PORT or "
+                "https://HOST/PATH. Edit it or pass --mlflow-ui."
             )
         for address in self.addresses:
             if not address.startswith(("grpc://", "grpcs://")):

@@ -39,7 +39,7 @@ def opened(browser, served):
 
 
 def live(page):
-    return page.locator(f"#model-{NAME} .label").filter(has_text="stable")
+    return page.locator(f"#served-model-{NAME} .label").filter(has_text="stable")
 
 
 def test_the_page_says_what_is_live_since_when_by_whom_and_shows_the_gate_of_a_decision(opened, served):

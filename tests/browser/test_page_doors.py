@@ -2,10 +2,13 @@
 
 import pytest
 
+from serving.model_server.load_rules import LoadRules
+from serving.model_server.models import Models
 from serving.page_file import page_file
 from tests.browser.chromium import window
 from tests.browser.page_world import asked, drop, expect_explanation, instance, jpeg
 from tests.serving.model_server.closed_world import closed_server, give_token, one_model
+from tests.serving.model_server.fakes import FakeLoads, eventually, put_version, settings
 from tests.serving.model_server.processes import ServerProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
@@ -20,12 +23,17 @@ def test_a_person_types_the_token_in_and_the_page_keeps_it_for_the_session(brows
     models = one_model(tmp_path / "m")
     with closed_server(models, f"--access_tokens_file={tmp_path / 'tokens'}") as server, window(browser) as found:
         page = found.page
+        denied = []
+        page.on("response", lambda answer: answer.status == 401 and denied.append(answer.url))
         page.goto(f"http://127.0.0.1:{server.rest_port}")
         field = page.get_by_label("This server answers who has a token")
         expect(field).to_be_visible()
+        page.wait_for_timeout(4000)
+        assert len(denied) == 1  # an alert counts these: a tab that was left open is no attack
         field.fill("slipway_wrong")
         field.press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("not known")
+        assert len(denied) == 2
         field.fill(token)
         field.press("Enter")
         expect(page.locator(".model")).to_contain_text("version 1")
@@ -35,6 +43,19 @@ def test_a_person_types_the_token_in_and_the_page_keeps_it_for_the_session(brows
         assert token not in page.content()
         assert page.evaluate("localStorage.length") == 0
         assert found.page.context.cookies() == []
+
+
+def test_a_model_may_have_the_name_of_a_part_of_the_page(browser, tmp_path):
+    from playwright.sync_api import expect
+
+    put_version(tmp_path / "m", 1, 1)
+    models = Models(LoadRules(FakeLoads()))
+    models.configure([settings(tmp_path / "m", name="choice")])
+    eventually(models.ready)
+    with closed_server(models) as server, window(browser) as found:
+        found.page.goto(f"http://127.0.0.1:{server.rest_port}")
+        expect(found.page.locator(".model")).to_contain_text("version 1")
+        assert found.problems == []
 
 
 @pytest.mark.parametrize(("mlflow", "links"), [("http://127.0.0.1:5000", 1), ("javascript:stolen()", 0)])

@@ -70,6 +70,15 @@ def server(objects):
     return part(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
 
 
+def test_the_embedded_server_is_told_of_each_file_that_its_sidecar_mirrors():
+    deployment = part(overlay("embedded"), "Deployment", "model-server")
+    assert {
+        "--model_config_file=/models/labels.config",
+        "--traffic_config_file=/models/traffic.json",
+        "--page_file=/models/page.json",
+    } <= set(deployment["spec"]["template"]["spec"]["containers"][0]["args"])
+
+
 def pod(objects):
     return part(objects, "Deployment")["spec"]["template"]["spec"]
 

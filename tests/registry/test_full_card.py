@@ -9,6 +9,7 @@ from registry.full_card import ARTIFACT, card_text, full_card, record_gate, save
 from registry.gate import gate
 from registry.policy import Policy
 from registry.register import Registration, candidate, register
+from slipway.errors import UnavailableError
 from tests.registry.conftest import make_evaluation
 from tests.registry.test_register import EVALUATION, FACTS
 
@@ -114,3 +115,12 @@ def test_a_registered_model_without_a_description_gets_one_and_keeps_its_own(wor
     world.mlflow.update_registered_model("digits", "Ours.")
     world.registry.describe_model("digits", "another")
     assert world.mlflow.get_registered_model("digits").description == "Ours."
+
+
+def test_a_store_that_does_not_answer_is_no_version_without_a_card(world, version, monkeypatch):
+    def away(_run_id, _path):
+        raise UnavailableError("the artifact store does not answer.")
+
+    monkeypatch.setattr(world.registry, "read_artifact", away)
+    with pytest.raises(UnavailableError):
+        card_text(world.registry, version.name, version.version)

@@ -27,6 +27,8 @@ def test_what_is_written_is_read_back():
         b'{"format": "slipway.page/1", "mlflow": null, "models": []}',
         b'{"format": "slipway.page/1", "mlflow": null, "models": {"m": 1}}',
         b'{"format": "slipway.page/1", "mlflow": null, "models": {"m": {"age": NaN}}}',
+        b'{"format": "slipway.page/1", "mlflow": null, "models": {"m": {"age": 1e999}}}',
+        b'{"format": "slipway.page/1", "mlflow": null, "models": {"m": {"age": [-1e999]}}}',
         b"[" * 100_000,
     ],
 )

@@ -49,6 +49,8 @@ def test_the_reconcilers_command_is_one_that_slipway_takes():
     assert config.base_is_remote
     assert config.gate.require_signature
     assert config.reconcile.addresses == ("grpc://model-server:8500",)
+    published = SERVICES["mlflow"]["ports"][0].rpartition(":")[0]
+    assert config.reconcile.mlflow_ui == f"http://{published}"
 
 
 def test_the_sidecars_command_is_one_that_it_takes():
@@ -69,6 +71,7 @@ def test_the_model_servers_flags_are_flags_that_it_takes(tmp_path):
     assert flags.default_label == "stable"
     assert flags.access_tokens_file
     assert flags.trusted_keys
+    assert (flags.traffic_config_file, flags.page_file) == ("/base/traffic.json", "/base/page.json")
     assert metrics_path(DEPLOY / "monitoring.config") == "/metrics"
 
 

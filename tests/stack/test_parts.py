@@ -15,6 +15,7 @@ from deploy.stack.daemon import Daemon
 from deploy.stack.folder import Folder
 from deploy.stack.postgresql import PostgreSQL
 from deploy.stack.service import program
+from deploy.stack.serving_path import model_server
 from slipway.errors import ConflictError, InputError, SlipwayError
 from tests.pipeline.lifecycle_world import ROOT, wait_until
 
@@ -96,6 +97,14 @@ def test_a_process_gets_nothing_of_what_our_environment_says_of_databases_and_s3
     environment = json.loads(daemon.log.read_text())
     assert "ours" not in environment.values()
     assert environment["PGPASSFILE"] == "its"
+
+
+def test_the_model_server_is_told_of_each_file_that_its_sidecar_mirrors(folder, monkeypatch):
+    monkeypatch.setattr("deploy.stack.serving_path.Program", lambda _daemon, command, *_: command)
+    base = folder.inside("base")
+    words = model_server(folder)
+    for flag, name in (("model_config", "labels.config"), ("traffic_config", "traffic.json"), ("page", "page.json")):
+        assert f"--{flag}_file={base / name}" in words
 
 
 def test_a_password_is_made_once_and_only_its_owner_may_read_it(folder):

@@ -2,33 +2,37 @@
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from serving.model_server.json_response import listed_model
 from serving.model_server.lifecycle import ServedModel
 from serving.model_server.models import Models
+from serving.model_server.version import Version
 from serving.page_file import Facts, parse_page_file
-from serving.servable.layout import LABELS, published_path
 from slipway.errors import InputError
 
 _LARGEST_BYTES = 16 * 2**20
 _MOST_CLASSES = 2000  # whose names a browser is sent
+_NOT_TOLD = "The server was started without --page_file: who made what live is not known here."
 
 
 class PageFile:
-    """The file at `path`, read anew when somebody asks and it has changed. Any thread may ask."""
+    """The file at `path`, read anew when somebody asks and it has changed. Any thread may ask.
 
-    def __init__(self, path: Path | None) -> None:
+    why_none: what is said where there is no path.
+    """
+
+    def __init__(self, path: Path | None, why_none: str = _NOT_TOLD) -> None:
         self._path = path
+        self._why_none = why_none
         self._seen: tuple[int, int, int] | None = None
         self._found: tuple[str | None, Mapping[str, Facts], str] = (None, {}, "")
 
     def read(self) -> tuple[str | None, Mapping[str, Facts], str]:
         """MLflow's address, each model's facts, and what is missing, "" if nothing is; never an error."""
         if self._path is None:
-            return None, {}, "The server was started without --page_file: who made what live is not known here."
+            return None, {}, self._why_none
         try:
             status = self._path.stat()
             seen = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -52,23 +56,17 @@ def page_document(models: Models, file: PageFile) -> bytes:
 
 def _shown(model: ServedModel, models: Models, facts: Facts | None) -> dict[str, Any]:
     traffic = models.traffic(model.name)
-    directories = {str(version.number): version.directory.path for version in model.versions() if version.loaded}
     return listed_model(model) | {
-        "classes": {number: _classes(path) for number, path in directories.items()},
+        "classes": {str(version.number): _classes(version) for version in model.versions() if version.loaded},
         "traffic": {"stable": traffic.stable, "canary": traffic.canary, "shadow": traffic.shadow},
         "facts": facts,
     }
 
 
-@lru_cache(64)  # a version that is loaded has been sealed: its labels do not change
-def _classes(directory: Path) -> tuple[str, ...]:
+def _classes(version: Version) -> tuple[str, ...]:
     """The names of a version's classes, in their order; none where it is no servable of ours, or has too many."""
-    try:
-        labels = json.loads((directory / published_path(LABELS)).read_bytes())
-    except (OSError, ValueError):
-        return ()
-    known = isinstance(labels, list) and len(labels) <= _MOST_CLASSES and all(isinstance(each, str) for each in labels)
-    return tuple(labels) if known else ()
+    labels = version.tally.identity.labels  # of what has been loaded: its directory may be another one's by now
+    return labels if len(labels) <= _MOST_CLASSES else ()
 
 
 def _read(path: Path, size_bytes: int) -> tuple[str | None, Mapping[str, Facts], str]:

@@ -8,7 +8,7 @@ const history = new Map(); // model -> what was observed in the last minute, old
 
 export function showModels(place, page, observed) {
   for (const model of page.models) {
-    const id = `model-${model.name}`;
+    const id = `served-model-${model.name}`;
     let article = document.getElementById(id);
     if (!article) {
       article = make("article", { id, class: "model" }, make("h3", {}, model.name),
@@ -21,7 +21,7 @@ export function showModels(place, page, observed) {
       () => named.map(([label, version]) => labelBox(model, label, version, page.mlflow)));
     if (observed.has(model.name)) showTraffic(article.querySelector(".traffic"), model, observed.get(model.name));
   }
-  const names = new Set(page.models.map((model) => `model-${model.name}`));
+  const names = new Set(page.models.map((model) => `served-model-${model.name}`));
   for (const article of [...place.children]) if (!names.has(article.id)) article.remove();
 }
 

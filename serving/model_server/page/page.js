@@ -12,13 +12,14 @@ const at = (id) => document.getElementById(id);
 let page = { models: [], mlflow: null, missing: "" };
 let listing = "";
 let asked = 0;
+let timer = 0;
 
 class DeniedError extends Error {}
 
 async function fetched(path, options = {}) {
   const token = sessionStorage.getItem(TOKEN);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "omit" });
+  const response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "same-origin" });
   const body = await response.json().catch(() => ({}));
   if (response.status === 401 || response.status === 403) throw new DeniedError(token ? body.error : "");
   return { status: response.status, body, version: response.headers.get("x-slipway-version") };
@@ -35,7 +36,7 @@ async function ask(path, document) {
 
 function deny(error) {
   at("door").hidden = false;
-  at("denied").textContent = error.message;
+  tell("denied", error.message);
 }
 
 async function look() {
@@ -75,29 +76,35 @@ function showChoice() {
   show(at("model"), names, () => names.map((name) => make("option", { value: name, selected: name === chosen }, name)));
 }
 
+// What is said anew is read out anew: only where it is another.
+function tell(id, text) {
+  if (at(id).textContent !== text) at(id).textContent = text;
+}
+
 function say(text) {
-  if (at("state").textContent !== text) at("state").textContent = text;
+  tell("state", text);
 }
 
 async function turn() {
+  clearTimeout(timer);
   try {
     if (!document.hidden) await look();
   } catch (error) {
     if (error instanceof DeniedError) {
       deny(error);
       say("The server asks for a token.");
-    } else {
-      say("The server does not answer now. This page goes on asking.");
+      return; // until the form is sent: each further question would be one more denial on the server's record
     }
+    say("The server does not answer now. This page goes on asking.");
   }
-  setTimeout(turn, EVERY_MS);
+  timer = setTimeout(turn, EVERY_MS);
 }
 
 at("door").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem(TOKEN, at("token").value.trim());
   at("token").value = "";
-  look().catch((error) => (error instanceof DeniedError ? deny(error) : say("The server does not answer now.")));
+  turn();
 });
 
 new Trial(ask, () => page.models.find((model) => model.name === at("model").value) ?? page.models[0]);

@@ -4,6 +4,7 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+from serving.model_server.addresses import is_loopback
 from serving.model_server.flags import Flags
 from serving.model_server.models import Models
 from serving.model_server.page.document import PageFile, page_document
@@ -27,6 +28,10 @@ _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_WITHHELD = (
+    "Other machines reach this server, and it asks for no token: who made what live is not shown. Start it with "
+    "--access_tokens_file."
+)
 _HEADERS = [
     (b"content-security-policy", _POLICY),
     (b"x-content-type-options", b"nosniff"),
@@ -35,10 +40,18 @@ _HEADERS = [
 ]
 
 
+def facts_of(flags: Flags) -> PageFile:
+    """What the page says of people and decisions: nothing where other machines are asked for no token."""
+    if not flags.page_file:
+        return PageFile(None)
+    if flags.access_tokens_file or is_loopback(flags.host):
+        return PageFile(Path(flags.page_file))
+    return PageFile(None, _WITHHELD)
+
+
 def with_site(flags: Flags, models: Models, app: App) -> App:
     """An application with the page, and with the document that it shows at DOCUMENT."""
-    facts = PageFile(Path(flags.page_file) if flags.page_file else None)
-    inner = with_page(app, DOCUMENT, b"application/json", partial(page_document, models, facts))
+    inner = with_page(app, DOCUMENT, b"application/json", partial(page_document, models, facts_of(flags)))
     bodies = {path: (files(__package__).joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
 
     async def answer(scope: Message, receive: Receive, send: Send) -> None:

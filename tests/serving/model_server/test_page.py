@@ -6,10 +6,15 @@ from importlib.resources import files
 
 import pytest
 
-from serving.model_server.page.site import DOCUMENT, PATHS
+from serving.model_server.flags import Flags
+from serving.model_server.load_rules import LoadRules
+from serving.model_server.models import Models
+from serving.model_server.page.document import PageFile, page_document
+from serving.model_server.page.site import DOCUMENT, PATHS, facts_of
 from serving.page_file import page_file
+from serving.servable.layout import LABELS, MANIFEST, published_path
 from tests.serving.model_server.closed_world import closed_server, give_token, one_model
-from tests.serving.model_server.fakes import eventually
+from tests.serving.model_server.fakes import FakeLoads, eventually, put_version, settings
 
 FACTS = {"ledger_id": 3, "labels": {"stable": {"version": 1}}, "ledger": [], "cards": {"1": "# m"}}
 
@@ -96,6 +101,39 @@ def test_a_server_without_the_file_says_so(models):
     with closed_server(models) as server:
         assert "without --page_file" in document(server)["missing"]
         assert server.rest()[0] == 200
+
+
+def test_the_classes_are_those_of_the_version_that_was_loaded_whatever_its_directory_has_by_now(tmp_path):
+    staged = put_version(tmp_path / "aside", 1, 1)
+    labels = published_path(LABELS)
+    (staged / labels).parent.mkdir(parents=True)
+    (staged / published_path(MANIFEST)).write_text("{}")
+    (staged / labels).write_text('["ant", "bee"]')
+    (tmp_path / "m").mkdir()
+    staged.rename(tmp_path / "m" / "1")
+    models = Models(LoadRules(FakeLoads()))
+    models.configure([settings(tmp_path / "m")])
+    eventually(models.ready)
+    (tmp_path / "m" / "1" / labels).write_text('["cat", "dog"]')
+    (model,) = json.loads(page_document(models, PageFile(None)))["models"]
+    assert model["classes"] == {"1": ["ant", "bee"]}
+
+
+@pytest.mark.parametrize(
+    ("doors", "shown"),
+    [
+        ({"host": "127.0.0.1"}, True),
+        ({"host": "0.0.0.0", "insecure": True}, False),
+        ({"host": "0.0.0.0", "ssl_config_file": "/ssl"}, False),  # whoever has a certificate
+        ({"host": "0.0.0.0", "access_tokens_file": "/tokens"}, True),
+    ],
+)
+def test_who_made_what_live_is_not_for_other_machines_that_are_asked_for_no_token(doors, shown, tmp_path):
+    file = tmp_path / "page.json"
+    file.write_bytes(page_file("http://mlflow:5000", {"m": FACTS}))
+    mlflow, facts, missing = facts_of(Flags(page_file=str(file), **doors)).read()
+    assert (mlflow, dict(facts)) == (("http://mlflow:5000", {"m": FACTS}) if shown else (None, {}))
+    assert ("--access_tokens_file" in missing) is not shown
 
 
 def test_the_files_are_open_and_the_document_is_for_who_has_a_token(models, tmp_path):
