@@ -9,12 +9,15 @@ settings.load_profile("slipway")
 # PostgreSQL, MLflow's server and a browser, for whoever names them: made at the first use.
 pytest_plugins = ("tests.s3_server", "tests.tracking_server.fixtures")
 
-# Costly to make, and made once a process: tests that share one of them run in one process, as those of a file do.
+# Costly to make, and made once a process: files that share one of them run in one process, and no file in two.
 _SHARED = ("original", "stack", "postgresql")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items):
+    used: dict[str, set[str]] = {}
     for item in items:
-        shared = next((name for name in _SHARED if name in item.fixturenames), item.nodeid.partition("::")[0])
-        item.add_marker(pytest.mark.xdist_group(shared))
+        used.setdefault(item.nodeid.partition("::")[0], set()).update(item.fixturenames)
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(next((name for name in _SHARED if name in used[file]), file)))

@@ -63,7 +63,7 @@ class World:
     @property
     def environment(self):
         return {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "SLIPWAY_"))},
+            **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "SLIPWAY_", "TF_"))},
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "MLFLOW_TRACKING_URI": self.uri,

@@ -15,6 +15,8 @@ FILES = (
     "labels.json",
     "manifest.json",
     "saved_model/assets.extra/tf_serving_warmup_requests",
+    "reference/reference.json",
+    "reference/reference.npz",
     "saved_model/fingerprint.pb",
     "saved_model/saved_model.pb",
     "saved_model/variables/variables.data-00000-of-00001",

@@ -172,7 +172,9 @@ def test_prometheus_reads_the_numbers_of_the_model_server_and_of_the_sidecar(sta
         text = asked(f"{stack.addresses['Prometheus']}/api/v1/query?query=up", None)
         return {each["metric"]["job"]: each["value"][1] for each in json.loads(text)["data"]["result"]}
 
-    wait_until(lambda: up() == {"model-server": "1", "sync": "1", "prometheus": "1"}, lambda: str(up()), 30)
+    wait_until(
+        lambda: up() == dict.fromkeys(("model-server", "sync", "reconciler", "prometheus"), "1"), lambda: str(up()), 30
+    )
 
 
 def test_no_secret_is_on_a_command_line_or_in_a_log_and_their_files_are_ours_alone(stack):
