@@ -1,5 +1,8 @@
 """For every test: no deadline on single examples, since machines are shared and uneven; and who shares a process."""
 
+import os
+import sys
+
 import pytest
 from hypothesis import settings
 
@@ -11,6 +14,18 @@ pytest_plugins = ("tests.s3_server", "tests.tracking_server.fixtures")
 
 # Costly to make, and made once a process: files that share one of them run in one process, and no file in two.
 _SHARED = ("original", "stack", "postgresql")
+
+
+@pytest.fixture(autouse=True)
+def own_tracking_uri():
+    """Where a test has MLflow write holds for that test alone: MLflow keeps it in a global, before the environment."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    mlflow = sys.modules.get("mlflow")
+    if mlflow is not None and hasattr(mlflow, "set_tracking_uri"):
+        mlflow.set_tracking_uri(None)
+    if before is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups

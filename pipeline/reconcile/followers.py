@@ -1,5 +1,6 @@
 """The servers that follow the config files in the base path: what they hold, and waiting until they hold it."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from registry.client import ModelVersion
 from serving.client.server_status import RefusedConnectionError, ServerStatus, VersionState
 from serving.model_config import CANARY, STABLE, canary_name
 from serving.stores import Store
-from slipway.errors import UnavailableError
+from slipway.errors import NotFoundError, UnavailableError
 
 _STATUS_S = 5.0
 _STALE_S = 3.0  # a failure that was there before we asked for the version may be an old one for this long
+_AGAIN_S = 0.1
 _NOBODY = "nothing listens there"
 
 
@@ -69,13 +71,14 @@ class Followers:
     def verify(self, version: ModelVersion) -> Verified:
         """See Serving. Where no server has it, one is started for it alone."""
         name, place = version.name, self._place
-        there = [report for report in self.report(name) if _has(report, version.version)]
+        reports = [(server, _report(server, name)) for server in self._servers]
+        there = [each for each in reports if _has(each[1], version.version)]
         if not there:
             self._say(f"no server has {name} version {version.version}: starting one to ask its golden requests")
             return verify_alone(version, place.store, place.log, place.picture)
         # All at once: a server that is not asked for a while asks itself.
         with ThreadPoolExecutor(len(there), "golden") as pool:
-            asked = list(pool.map(lambda report: self._verify_at(report, version), there))
+            asked = list(pool.map(lambda each: self._verify_on(*each, version), there))
         worst = max(asked, key=lambda each: each.golden.largest_difference)
         return Verified(
             worst.golden,
@@ -83,6 +86,18 @@ class Followers:
             sum(each.took_s for each in asked),
             next((each.prediction for each in asked if each.prediction is not None), None),
         )
+
+    def _verify_on(self, server: ServerStatus, report: ServerReport, version: ModelVersion) -> Verified:
+        """Ask the server that reported; again if it had the version of older config files, and lets go of it first."""
+        until = time.monotonic() + _STALE_S
+        while True:
+            try:
+                return self._verify_at(report, version)
+            except NotFoundError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(_AGAIN_S)
+            report = _report(server, version.name)
 
     def _verify_at(self, report: ServerReport, version: ModelVersion) -> Verified:
         own, state = report.versions.get(version.version), report.state(version.version)
