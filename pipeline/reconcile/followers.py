@@ -78,7 +78,7 @@ class Followers:
             return verify_alone(version, place.store, place.log, place.picture)
         # All at once: a server that is not asked for a while asks itself.
         with ThreadPoolExecutor(len(there), "golden") as pool:
-            asked = list(pool.map(lambda each: self._verify_on(*each, version), there))
+            asked = list(pool.map(lambda each: self._verify_on(each[0], each[1], version), there))
         worst = max(asked, key=lambda each: each.golden.largest_difference)
         return Verified(
             worst.golden,
