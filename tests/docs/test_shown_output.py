@@ -39,7 +39,7 @@ class Folder:
             f"SLIPWAY_{name}_{key}": value for name in ("MAIN", "GATE", "PROMOTE") for key, value in LENIENT.items()
         }
         self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "SLIPWAY_"))},
+            **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "SLIPWAY_", "TF_"))},
             **settings,
             "LOGNAME": "me",
             "PYTHONPATH": str(ROOT),
