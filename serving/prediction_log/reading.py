@@ -10,6 +10,7 @@ import numpy as np
 from serving.prediction_log.deletions import deletions, without
 from serving.prediction_log.joining import conformed, with_columns
 from serving.prediction_log.journal import read_journal
+from serving.prediction_log.parquet import file_errors, read_parquet
 from serving.prediction_log.places import Rotated, journals, model_folder, rotated
 from serving.prediction_log.rotation import whole_records
 from serving.prediction_log.schema import FEEDBACK, KEYS, RECORDS, rotated_schema, schema
@@ -80,12 +81,14 @@ class _Rows:
     """What is taken of each file: rows of a window that were not deleted, and of those some columns."""
 
     def __init__(self, window: Window, columns: list[str], gone: Mapping[str, int]) -> None:
+        import pyarrow as pa
+
         self.first_us, self.last_us = _microseconds(window.since), _microseconds(window.until)
         self._version = window.version
         self.columns = columns
         self._gone = gone
         fields = rotated_schema()
-        self._read = [field for field in fields if field.name in {*columns, "version", "client"}]
+        self._read = pa.schema([field for field in fields if field.name in {*columns, "version", "client"}])
 
     def hold(self, file: Rotated) -> bool:
         """Whether its rows may be of that time."""
@@ -94,12 +97,7 @@ class _Rows:
         )
 
     def of_file(self, path: Path) -> Any:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        file, wanted = pq.ParquetFile(path), pa.schema(self._read)
-        present = [name for name in wanted.names if name in file.schema_arrow.names]
-        return self.of_table(conformed(file.read(columns=present), wanted))
+        return self.of_table(_parquet(path, self._read))
 
     def of_table(self, table: Any) -> Any:
         table = without(table, self._gone)
@@ -149,9 +147,8 @@ def _feedback(place: Path, first_us: int | None) -> Any:
 
 
 def _parquet(path: Path, wanted: Any) -> Any:
-    import pyarrow.parquet as pq
-
-    return conformed(pq.ParquetFile(path).read(), wanted)
+    with file_errors(path):
+        return conformed(read_parquet(path, wanted.names), wanted)
 
 
 def _together(tables: Iterable[Any], wanted: Any) -> Any:

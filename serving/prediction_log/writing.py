@@ -22,7 +22,6 @@ from serving.prediction_log.examining import Embed, Examined, Examining
 from serving.prediction_log.pictures import images_of, kept_input
 from serving.prediction_log.places import FOLDER_MODE, model_folder, size_bytes
 from serving.prediction_log.retention import now_us, oldest_us, prune
-from serving.prediction_log.rotation import rotate_abandoned
 from serving.prediction_log.rules import NONE, LogCounts, LogRules
 from serving.prediction_log.schema import EXTRAS, FEEDBACK, INPUTS, INSTALL, RECORDS, check_pyarrow, import_arrow
 from serving.prediction_log.segment import Segment
@@ -172,7 +171,6 @@ class PredictionLog:
             self._rotating.submit(self._tidy)
 
     def _tidy(self) -> None:
-        self._guarded(rotate_abandoned, self._folder)
         self._guarded(prune, self._folder, self._rules.most_bytes, self._rules.keep_s, now_us())
 
     def _append_extras(self) -> None:
