@@ -70,7 +70,10 @@ def read_each(
     place = model_folder(folder, model)
     feedback = read_feedback(folder, model, window.since)
     rows = _Rows(window, _wanted(columns), deletions(folder))
-    return _read(lambda: [made(with_columns(table, feedback, ("true_class",))) for table in _file_by_file(place, rows)])
+    found: list[Any] = _read(
+        lambda: [made(with_columns(table, feedback, ("true_class",))) for table in _file_by_file(place, rows)]
+    )
+    return found
 
 
 def read_feedback(folder: Path, model: str, since: datetime | None = None) -> Any:
