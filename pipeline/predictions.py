@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.config import Config
 from serving.prediction_log.clients import check_key, client_digest, client_key
 from serving.prediction_log.deleting import Deleted, delete_client
-from serving.prediction_log.reading import Window, read_last
+from serving.prediction_log.reading import Window, read_each, read_last
 from serving.prediction_log.retention import Pruned, now_us, prune
 from serving.prediction_log.rules import DAY_S
 from slipway.errors import InputError, NotFoundError
@@ -28,6 +28,16 @@ SUMMARY = (
     "embeddings",
 )
 _SUMMED = ("version", "label", "class_id", "confidence", "latency_ms", "brightness", "embedding")
+_BY = ["version", "label"]
+_OF_FILE = {
+    "request_id": ("count",),
+    "time": ("min", "max"),
+    "confidence": ("sum", "count"),
+    "latency_ms": ("sum", "count"),
+    "correct": ("sum", "count"),
+    "brightness": ("count",),
+    "embedding": ("count",),
+}
 LISTED = 20
 WAIT_S = 10.0
 
@@ -78,24 +88,25 @@ def summary(config: Config, window: Window) -> list[dict[str, Any]]:
     images: records whose image was looked at; embeddings: those with an embedding. accuracy: of those labelled.
     """
     import pyarrow as pa
+
+    # File by file: a month of embeddings would not fit into memory.
+    of_files = read_each(log_folder(config), config.name, window, _SUMMED, _of_file)
+    if not of_files:
+        return []
+    together = {"min": "min", "max": "max", "sum": "sum", "count": "sum"}
+    parts = [(f"{name}_{how}", together[how]) for name, hows in _OF_FILE.items() for how in hows]
+    found = pa.concat_tables(of_files).group_by(_BY).aggregate(parts)
+    found = found.rename_columns([*_BY, *(name for name, _ in parts)])
+    return [_summary_row(row) for row in found.sort_by([(name, "ascending") for name in _BY]).to_pylist()]
+
+
+def _of_file(table: Any) -> Any:
+    """What is known of each version and label by one file, as a table that can be summed up."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = read_last(log_folder(config), config.name, window, columns=_SUMMED)
     table = table.append_column("correct", pc.equal(table["class_id"], table["true_class"]).cast(pa.float64()))
-    found = table.group_by(["version", "label"]).aggregate(
-        [
-            ("request_id", "count"),
-            ("time", "min"),
-            ("time", "max"),
-            ("confidence", "mean"),
-            ("latency_ms", "mean"),
-            ("true_class", "count"),
-            ("correct", "mean"),
-            ("brightness", "count"),
-            ("embedding", "count"),
-        ]
-    )
-    return [_summary_row(row) for row in found.sort_by([("version", "ascending"), ("label", "ascending")]).to_pylist()]
+    return table.group_by(_BY).aggregate([(name, how) for name, hows in _OF_FILE.items() for how in hows])
 
 
 def delete(config: Config, client: str, key_file: str | None, wait_s: float) -> Deleted:
@@ -135,15 +146,16 @@ def _summary_row(row: dict[str, Any]) -> dict[str, Any]:
         row["request_id_count"],
         row["time_min"].isoformat(timespec="seconds"),
         row["time_max"].isoformat(timespec="seconds"),
-        _rounded(row["confidence_mean"], 4),
-        _rounded(row["latency_ms_mean"], 2),
-        row["true_class_count"],
-        _rounded(row["correct_mean"], 4),
+        _mean(row, "confidence", 4),
+        _mean(row, "latency_ms", 2),
+        row["correct_count"],
+        _mean(row, "correct", 4),
         row["brightness_count"],
         row["embedding_count"],
     )
     return dict(zip(SUMMARY, values, strict=True))
 
 
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+def _mean(row: dict[str, Any], name: str, digits: int) -> float | None:
+    count = row[f"{name}_count"]
+    return round(row[f"{name}_sum"] / count, digits) if count else None

@@ -15,10 +15,38 @@ _KEY_BYTES, _DIGEST_BYTES = 32, 16
 _OWNER_ONLY = 0o600
 
 
-def make_key(log: Path) -> None:
-    """Have a key file in the log; of servers that start together one makes it, whole from the first moment."""
-    if not (log / KEY_FILE).exists():
-        _make(log / KEY_FILE)
+class Clients:
+    """Clients as a server writes them: by the key in `file`, or else by the log's own, which the log always holds.
+
+    InputError as `client_key` has it; OSError where the log cannot be written.
+    """
+
+    def __init__(self, log: Path, file: Path | None = None) -> None:
+        self._log = log
+        self._file = file
+        if file is None:
+            _have_key(log, secrets.token_hex(_KEY_BYTES).encode())
+        self._key = client_key(log, file)
+        _note_key(log, self._key)
+
+    def digest(self, client: str) -> str:
+        """What stands for a client."""
+        return client_digest(self._key, client)
+
+    def restore(self) -> bool:
+        """Have the log hold the key and its fingerprint again if they were removed, and say so.
+
+        Where another server has made a key meanwhile, it is this one's from now on.
+        """
+        is_there = self._file is not None or (self._log / KEY_FILE).exists()
+        if is_there and _print_path(self._log, self._key).exists():
+            return False
+        self._log.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        if self._file is None:
+            _have_key(self._log, self._key)
+            self._key = client_key(self._log)
+        _note_key(self._log, self._key)
+        return True
 
 
 def client_key(log: Path, file: Path | None = None) -> bytes:
@@ -42,17 +70,9 @@ def client_key(log: Path, file: Path | None = None) -> bytes:
     return key
 
 
-def note_key(log: Path, key: bytes) -> None:
-    """Have the log say that hashes in it are by that key, by a fingerprint that does not tell the key."""
-    folder = log / _PRINTS
-    folder.mkdir(FOLDER_MODE, exist_ok=True)
-    (folder / client_digest(key, _PRINTED)).touch(FILE_MODE)
-
-
 def check_key(log: Path, key: bytes) -> None:
     """InputError if no server wrote hashes by that key; a log that says nothing of its keys passes."""
-    known = {path.name for path in entries(log / _PRINTS)}
-    if known and client_digest(key, _PRINTED) not in known:
+    if entries(log / _PRINTS) and not _print_path(log, key).exists():
         raise InputError(
             f"{log}: no server wrote clients' hashes by the key that was given, so no record would be found; expected "
             "the key that the server has. Pass the file of its --prediction_log_key_file as --key-file, or none if it "
@@ -67,12 +87,27 @@ def client_digest(key: bytes, client: str) -> str:
     return hashlib.blake2b(data, key=short_key, digest_size=_DIGEST_BYTES).hexdigest()
 
 
-def _make(path: Path) -> None:
+def _note_key(log: Path, key: bytes) -> None:
+    """Have the log say that hashes in it are by that key, by a fingerprint that does not tell the key."""
+    path = _print_path(log, key)
+    path.parent.mkdir(FOLDER_MODE, exist_ok=True)
+    path.touch(FILE_MODE)
+
+
+def _print_path(log: Path, key: bytes) -> Path:
+    return log / _PRINTS / client_digest(key, _PRINTED)
+
+
+def _have_key(log: Path, key: bytes) -> None:
+    """Have a key file in the log; of servers that start together one makes it, whole from the first moment."""
+    path = log / KEY_FILE
+    if path.exists():
+        return
     beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER_ONLY)
     try:
         with os.fdopen(descriptor, "wb") as out:
-            out.write(secrets.token_hex(_KEY_BYTES).encode())
+            out.write(key)
             out.flush()
             os.fsync(out.fileno())
         os.link(beside, path)

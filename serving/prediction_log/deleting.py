@@ -3,15 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from serving.prediction_log.deletions import delete_until, deletions, without
-from serving.prediction_log.labels import with_records
-from serving.prediction_log.places import Rotated, model_folders, rotated
-from serving.prediction_log.rotation import replace_rotated, rotate_abandoned
-from serving.prediction_log.schema import FEEDBACK, RECORDS
+from serving.prediction_log.deletions import delete_until, deletions, exclusively
+from serving.prediction_log.parquet import raise_any
+from serving.prediction_log.rewriting import rewrite_feedback, rewrite_records
+from serving.prediction_log.rotation import rotate_abandoned
 
 _LOOK_S = 0.1
 
@@ -20,7 +17,7 @@ _LOOK_S = 0.1
 class Deleted:
     """records, feedback: rows that were taken off the disk, labels without a record among them.
 
-    files: those rewritten. held: journals still to rotate.
+    So are those of another deletion that was stopped. files: those rewritten. held: journals still to rotate.
     """
 
     records: int
@@ -35,38 +32,20 @@ def delete_client(
     """Delete the records of a client, by its digest, up to now; may be done again after it was stopped.
 
     Servers that run are asked to rotate, and waited for so long; what they have not rotated then is out of every
-    answer, and goes from the disk when they rotate.
+    answer, and goes from the disk when they rotate. IntegrityError names files that are damaged, and UnavailableError
+    what the disk refuses, when all others are done.
     """
     delete_until(log, client, now_us)
-    waited_for = rotate_abandoned(log)
-    held = waited_for
+    unrotated = rotate_abandoned(log)
+    held = waited_for = unrotated.held
     for _ in range(int(wait_s / _LOOK_S)):
         if not held:
             break
         sleep(_LOOK_S)
-        held = waited_for & rotate_abandoned(log)
-    records = feedback = files = 0
-    gone = deletions(log)
-    for folder in model_folders(log):
-        for file in rotated(folder, RECORDS):
-            removed = _rewritten(file, lambda table: without(table, {client: now_us}))
-            records, files = records + removed, files + bool(removed)
-        for file in rotated(folder, FEEDBACK):
-            removed = _rewritten(file, partial(with_records, folder=folder, gone=gone))
-            feedback, files = feedback + removed, files + bool(removed)
-    return Deleted(records, feedback, files, len(held))
-
-
-def _rewritten(file: Rotated, kept: Callable[[Any], Any]) -> int:
-    """How many rows a file has no more; it is replaced as a whole, or removed if none are left."""
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(file.path).read()
-    except FileNotFoundError:  # a server has removed what is old
-        return 0
-    left = kept(table)
-    if len(left) == len(table):
-        return 0
-    file.path.unlink() if not len(left) else replace_rotated(file.path, left)
-    return len(table) - len(left)
+        unrotated = rotate_abandoned(log)
+        held = waited_for & unrotated.held
+    with exclusively(log, wait=True):
+        gone = deletions(log)
+        records, feedback = rewrite_records(log, gone), rewrite_feedback(log, gone)
+    raise_any((*unrotated.failed, *records.failed, *feedback.failed))
+    return Deleted(records.rows, feedback.rows, records.files + feedback.files, len(held))

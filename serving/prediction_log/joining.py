@@ -1,6 +1,5 @@
 """Rows of one table beside those of another of the same request and image."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from serving.prediction_log.schema import KEYS
@@ -9,13 +8,13 @@ from serving.prediction_log.schema import KEYS
 def with_columns(table: Any, others: Any, names: tuple[str, ...]) -> Any:
     """`table` with those columns of `others`, null where it has no such row; of several rows the last one counts."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    last = {key: place for place, key in enumerate(_keys(others))} if len(others) else {}
-    places = pa.array([last.get(key) for key in _keys(table)] if last else [None] * len(table), pa.int64())
+    # Of equal keys the first is found, so the last comes first.
+    backwards = others.take(pa.array(range(len(others) - 1, -1, -1), pa.int64()))
+    places = pc.index_in(_keys(table), value_set=_keys(backwards))
     for name in names:
-        column = others[name].combine_chunks()
-        found = column.take(places) if len(others) else pa.nulls(len(table), column.type)
-        table = table.append_column(others.schema.field(name), found)
+        table = table.append_column(others.schema.field(name), backwards[name].combine_chunks().take(places))
     return table
 
 
@@ -30,6 +29,10 @@ def conformed(table: Any, wanted: Any) -> Any:
     return pa.table(columns, schema=wanted)
 
 
-def _keys(table: Any) -> Iterable[tuple[str, int]]:
-    request_ids, rows = (table[name].to_pylist() for name in KEYS)
-    return zip(request_ids, rows, strict=True)
+def _keys(table: Any) -> Any:
+    """An array with a text for each row, since Arrow looks up single columns alone."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    request_ids, rows = (table[name].combine_chunks() for name in KEYS)
+    return pc.binary_join_element_wise(rows.cast(pa.string()), request_ids, " ")

@@ -38,6 +38,11 @@ class Journal:
         """
         self._write(batch.serialize())
 
+    @property
+    def is_removed(self) -> bool:
+        """Whether somebody has removed the file: what was and is appended is nowhere."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
     def close(self) -> None:
         """Release it."""
         os.close(self._descriptor)

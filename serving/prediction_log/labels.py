@@ -1,24 +1,28 @@
 """Labels without a record: those of a deleted client's requests go with them, wherever either of the two lies."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from serving.prediction_log.deletions import without
 from serving.prediction_log.journal import read_journal
+from serving.prediction_log.parquet import read_parquet
 from serving.prediction_log.places import journals, rotated
 from serving.prediction_log.schema import RECORDS, schema
-from slipway.errors import UnavailableError
+from slipway.errors import IntegrityError, UnavailableError
 
 _TRIES = 20  # each time that a file was rotated or removed while it was to be read
 _READ = ["time", "request_id", "client"]
+_LOG = logging.getLogger(__name__)
 
 
 def with_records(feedback: Any, folder: Path, gone: Mapping[str, int]) -> Any:
     """The rows of a table of feedback whose request has a record in the model's folder that was not deleted.
 
-    A label is written after its record, so one without is of a deleted client, or of what was never logged or has
-    gone with its age. UnavailableError where files come and go faster than they can be read.
+    A label is written after its record, so one without is of a deleted client, or of what was never logged, has gone
+    with its age, or lies in a damaged file, where nobody finds it. UnavailableError where files come and go faster than
+    they can be read.
     """
     for _ in range(_TRIES):
         try:
@@ -43,12 +47,16 @@ def _kept(feedback: Any, folder: Path, gone: Mapping[str, int]) -> Any:
 
 
 def _records(folder: Path) -> Iterator[Any]:
-    import pyarrow.parquet as pq
-
     # The journals first: what is rotated between the two is then in both rather than in none.
     live = [paths[RECORDS] for paths in journals(folder).values() if RECORDS in paths]
     files = rotated(folder, RECORDS)
     for path in live:
         yield read_journal(path, schema(RECORDS)).select(_READ)
     for file in files:
-        yield pq.ParquetFile(file.path).read(columns=_READ)
+        try:
+            records = read_parquet(file.path, _READ)
+        except IntegrityError as error:
+            # Else one such file would keep every journal with feedback from being rotated.
+            _LOG.warning("prediction log: %s", error)
+            continue
+        yield records

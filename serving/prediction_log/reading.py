@@ -1,6 +1,6 @@
 """The log as a table: rotated files and the journals of servers that run, or were killed, with the labels that came."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 from serving.prediction_log.deletions import deletions, without
 from serving.prediction_log.joining import conformed, with_columns
 from serving.prediction_log.journal import read_journal
+from serving.prediction_log.parquet import file_errors, read_parquet
 from serving.prediction_log.places import Rotated, journals, model_folder, rotated
 from serving.prediction_log.rotation import whole_records
 from serving.prediction_log.schema import FEEDBACK, KEYS, RECORDS, rotated_schema, schema
@@ -50,8 +51,7 @@ def read_last(
 
     columns: only those of a record, and `time`, `request_id` and `row`. `true_class` comes in any case.
     """
-    fields = rotated_schema()
-    wanted = [name for name in fields.names if columns is None or name in {"time", *KEYS, *columns}]
+    wanted = _wanted(columns)
     table = _read(lambda: _records(model_folder(folder, model), _Rows(window, wanted, deletions(folder)), count))
     table = table.sort_by([("time", "ascending")])
     if count is not None:
@@ -60,11 +60,31 @@ def read_last(
     return with_columns(table, read_feedback(folder, model, since), ("true_class",))
 
 
+def read_each(
+    folder: Path, model: str, window: Window, columns: Sequence[str], made: Callable[[Any], Any]
+) -> list[Any]:
+    """What `made` makes of the rows of each file, as `read_last` would have them; one file is in memory at a time.
+
+    A log, or a model, without files has none.
+    """
+    place = model_folder(folder, model)
+    feedback = read_feedback(folder, model, window.since)
+    rows = _Rows(window, _wanted(columns), deletions(folder))
+    found: list[Any] = _read(
+        lambda: [made(with_columns(table, feedback, ("true_class",))) for table in _file_by_file(place, rows)]
+    )
+    return found
+
+
 def read_feedback(folder: Path, model: str, since: datetime | None = None) -> Any:
     """A table of the true classes that came since then, in the order that they came in."""
     first_us = _microseconds(since)
     place = model_folder(folder, model)
     return _read(lambda: _feedback(place, first_us)).sort_by([("time", "ascending")])
+
+
+def _wanted(columns: Sequence[str] | None) -> list[str]:
+    return [name for name in rotated_schema().names if columns is None or name in {"time", *KEYS, *columns}]
 
 
 def _read(read: Callable[[], Any]) -> Any:
@@ -80,12 +100,14 @@ class _Rows:
     """What is taken of each file: rows of a window that were not deleted, and of those some columns."""
 
     def __init__(self, window: Window, columns: list[str], gone: Mapping[str, int]) -> None:
+        import pyarrow as pa
+
         self.first_us, self.last_us = _microseconds(window.since), _microseconds(window.until)
         self._version = window.version
         self.columns = columns
         self._gone = gone
         fields = rotated_schema()
-        self._read = [field for field in fields if field.name in {*columns, "version", "client"}]
+        self._read = pa.schema([field for field in fields if field.name in {*columns, "version", "client"}])
 
     def hold(self, file: Rotated) -> bool:
         """Whether its rows may be of that time."""
@@ -94,12 +116,7 @@ class _Rows:
         )
 
     def of_file(self, path: Path) -> Any:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        file, wanted = pq.ParquetFile(path), pa.schema(self._read)
-        present = [name for name in wanted.names if name in file.schema_arrow.names]
-        return self.of_table(conformed(file.read(columns=present), wanted))
+        return self.of_table(_parquet(path, self._read))
 
     def of_table(self, table: Any) -> Any:
         table = without(table, self._gone)
@@ -109,11 +126,7 @@ class _Rows:
 def _records(place: Path, rows: _Rows, count: int | None) -> Any:
     import pyarrow as pa
 
-    # The journals first: what is rotated between the two is then in both rather than in none.
-    live = journals(place)
-    files = rotated(place, RECORDS)
-    done = {file.stem for file in files}
-    journalled = [paths for stem, paths in live.items() if RECORDS in paths and stem not in done]
+    journalled, files = _sources(place)
     tables = [rows.of_table(whole_records(paths)) for paths in journalled]
     # The newest first, until no older file can hold one of the last rows.
     for file in sorted(filter(rows.hold, files), key=lambda file: file.last_us, reverse=True):
@@ -123,6 +136,23 @@ def _records(place: Path, rows: _Rows, count: int | None) -> Any:
     fields = rotated_schema()
     wanted = pa.schema([field for field in fields if field.name in rows.columns])
     return _together(tables, wanted)
+
+
+def _file_by_file(place: Path, rows: _Rows) -> Iterator[Any]:
+    journalled, files = _sources(place)
+    for paths in journalled:
+        yield rows.of_table(whole_records(paths))
+    for file in filter(rows.hold, files):
+        yield rows.of_file(file.path)
+
+
+def _sources(place: Path) -> tuple[list[dict[str, Path]], list[Rotated]]:
+    """The journals that are not rotated, and the rotated files."""
+    # The journals first: what is rotated between the two is then in both rather than in none.
+    live = journals(place)
+    files = rotated(place, RECORDS)
+    done = {file.stem for file in files}
+    return [paths for stem, paths in live.items() if RECORDS in paths and stem not in done], files
 
 
 def _time_of_last(tables: Sequence[Any], count: int) -> int:
@@ -149,9 +179,8 @@ def _feedback(place: Path, first_us: int | None) -> Any:
 
 
 def _parquet(path: Path, wanted: Any) -> Any:
-    import pyarrow.parquet as pq
-
-    return conformed(pq.ParquetFile(path).read(), wanted)
+    with file_errors(path):
+        return conformed(read_parquet(path, wanted.names), wanted)
 
 
 def _together(tables: Iterable[Any], wanted: Any) -> Any:

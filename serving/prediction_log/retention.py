@@ -4,10 +4,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.prediction_log.deletions import forget_old
+from serving.prediction_log.parquet import raise_any
 from serving.prediction_log.places import Rotated, model_folders, rotated, size_bytes
+from serving.prediction_log.rewriting import forget_old
+from serving.prediction_log.rotation import rotate_abandoned
 from serving.prediction_log.schema import FEEDBACK, RECORDS
-from serving.prediction_log.unfinished import remove_unfinished
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,11 @@ class Pruned:
 def prune(log: Path, most_bytes: int | None, keep_s: float | None, now_us: int) -> Pruned:
     """Remove rotated files whose last row is older than that, then the oldest until the log is within that size.
 
-    None: no such limit. Journals count, and stay: they are rotated before they are large.
+    None: no such limit. Journals of servers that run count, and stay: they are rotated before they are large. Those of
+    killed ones are rotated first, and deletions of long ago forgotten last, when what they name is gone. IntegrityError
+    names files that are damaged, and UnavailableError what the disk refuses, when all others are done.
     """
-    forget_old(log, now_us)
-    remove_unfinished(log)
+    unrotated = rotate_abandoned(log)
     every = sorted(
         (file for folder in model_folders(log) for file in rotated(folder, RECORDS, FEEDBACK)),
         key=lambda file: file.last_us,
@@ -37,6 +39,7 @@ def prune(log: Path, most_bytes: int | None, keep_s: float | None, now_us: int) 
             break
         files += 1
         removed_bytes += _remove(file)
+    raise_any((*unrotated.failed, *forget_old(log, now_us)))
     return Pruned(files, removed_bytes)
 
 

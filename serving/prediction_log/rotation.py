@@ -3,17 +3,26 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving.prediction_log.deletions import deletions, without
 from serving.prediction_log.joining import with_columns
 from serving.prediction_log.journal import abandoned, read_journal
 from serving.prediction_log.labels import with_records
+from serving.prediction_log.parquet import file_errors, replace_parquet
 from serving.prediction_log.places import journal_path, journals, model_folders, rotated, rotated_path
 from serving.prediction_log.schema import FEEDBACK, LATER, RECORDS, rotated_schema, schema
-from serving.prediction_log.unfinished import remove_unfinished, write_whole
+from serving.prediction_log.unfinished import remove_unfinished
+from slipway.errors import SlipwayError
 
 _LOG = logging.getLogger(__name__)
+
+
+class Unrotated(NamedTuple):
+    """held: folder and stem of journals that somebody still appends to. failed: why others could not be rotated."""
+
+    held: frozenset[tuple[Path, str]]
+    failed: tuple[SlipwayError, ...]
 
 
 def whole_records(paths: Mapping[str, Path]) -> Any:
@@ -39,22 +48,24 @@ def rotate(folder: Path, stem: str, gone: Mapping[str, int]) -> None:
         journal_path(folder, stem, kind).unlink(missing_ok=True)
 
 
-def rotate_abandoned(log: Path) -> set[tuple[Path, str]]:
-    """Rotate the journals that killed servers left; folder and stem of those that somebody still appends to.
+def rotate_abandoned(log: Path) -> Unrotated:
+    """Rotate the journals that killed servers left, but for those that cannot be; what is left then.
 
     What they had begun to write and not finished is removed.
     """
     remove_unfinished(log)
-    held = set()
+    held, failed = set(), []
     for folder in model_folders(log):
         for stem, paths in journals(folder).items():
-            with abandoned(list(paths.values())) as is_free:
-                if is_free:
-                    _LOG.info("prediction log: what a server that ended had not rotated is: %s", folder / stem)
-                    rotate(folder, stem, deletions(log))
-                elif any(path.exists() for path in paths.values()):
-                    held.add((folder, stem))
-    return held
+            try:
+                with file_errors(folder / stem):
+                    if _is_held(log, folder, stem, paths):
+                        held.add((folder, stem))
+            except SlipwayError as error:
+                failed.append(error)
+            except FileNotFoundError:  # somebody removes the folder
+                continue
+    return Unrotated(frozenset(held), tuple(failed))
 
 
 def write_rotated(folder: Path, kind: str, stem: str, table: Any) -> None:
@@ -67,17 +78,17 @@ def write_rotated(folder: Path, kind: str, stem: str, table: Any) -> None:
     # A clock may have been set back.
     table = table.sort_by([("time", "ascending")])
     ends = pc.min_max(table["time"].cast(pa.int64())).as_py()
-    replace_rotated(rotated_path(folder, kind, (ends["min"], ends["max"]), stem), table)
+    replace_parquet(rotated_path(folder, kind, (ends["min"], ends["max"]), stem), table)
 
 
-def replace_rotated(path: Path, table: Any) -> None:
-    """Write a table to that file, whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    stream = pa.BufferOutputStream()
-    pq.write_table(table, stream, compression="zstd")
-    write_whole(path, memoryview(stream.getvalue()))
+def _is_held(log: Path, folder: Path, stem: str, paths: Mapping[str, Path]) -> bool:
+    """Whether somebody still appends to journals of that stem; they are rotated if not."""
+    with abandoned(list(paths.values())) as is_free:
+        if not is_free:
+            return any(path.exists() for path in paths.values())
+        _LOG.info("prediction log: what a server that ended had not rotated is: %s", folder / stem)
+        rotate(folder, stem, deletions(log))
+        return False
 
 
 def _read(paths: Mapping[str, Path], kind: str) -> Any:

@@ -16,13 +16,12 @@ from secrets import token_hex
 from typing import Any
 
 from serving.prediction_log import deletions
-from serving.prediction_log.clients import client_digest, client_key, make_key, note_key
+from serving.prediction_log.clients import Clients
 from serving.prediction_log.columns import Answer, Labels, feedback_batch, records_batch, rows_batch
 from serving.prediction_log.examining import Embed, Examined, Examining
 from serving.prediction_log.pictures import images_of, kept_input
 from serving.prediction_log.places import FOLDER_MODE, model_folder, size_bytes
 from serving.prediction_log.retention import now_us, oldest_us, prune
-from serving.prediction_log.rotation import rotate_abandoned
 from serving.prediction_log.rules import NONE, LogCounts, LogRules
 from serving.prediction_log.schema import EXTRAS, FEEDBACK, INPUTS, INSTALL, RECORDS, check_pyarrow, import_arrow
 from serving.prediction_log.segment import Segment
@@ -49,10 +48,7 @@ class PredictionLog:
         check_pyarrow()
         try:
             folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-            if rules.key_file is None:
-                make_key(folder)
-            self._key = client_key(folder, rules.key_file)
-            note_key(folder, self._key)
+            self._clients = Clients(folder, rules.key_file)
         except OSError as error:
             raise InputError(
                 f"--prediction_log={folder}: cannot be written ({error.strerror}); expected a folder that this user "
@@ -138,8 +134,12 @@ class PredictionLog:
 
     def _tick(self) -> None:
         answers, labels = self._waiting.take()
+        removed = [model for model, segment in self._segments.items() if segment.is_removed]
+        self._rotate(removed)
+        if answers or labels or removed:
+            self._guarded(self._restore_key)
         for model, of_model in _by_model(answers).items():
-            self._append(model, RECORDS, of_model, partial(records_batch, digest_of=self._digest))
+            self._append(model, RECORDS, of_model, partial(records_batch, digest_of=self._clients.digest))
         for model, of_feedback in _by_model(labels).items():
             self._append(model, FEEDBACK, of_feedback, feedback_batch)
         if self._rules.kept_inputs != NONE:
@@ -166,13 +166,30 @@ class PredictionLog:
 
     def _rotate(self, models: list[str]) -> None:
         for model in models:
-            self._rotating.submit(self._guarded, self._segments.pop(model).rotate)
+            self._rotating.submit(self._guarded, self._finish, self._segments.pop(model))
         if models:
             self._examining.forget()
             self._rotating.submit(self._tidy)
 
+    def _finish(self, segment: Segment) -> None:
+        if segment.is_removed:
+            lost = segment.lost
+            self.lost(lost)
+            _LOG.error(
+                "--prediction_log=%s: somebody removed journals that were written to, and %d records or labels with "
+                "them; others are begun. Remove what is old with `slipway predictions prune`.",
+                self._folder,
+                lost,
+            )
+        segment.rotate()
+
+    def _restore_key(self) -> None:
+        if self._clients.restore():
+            _LOG.warning(
+                "--prediction_log=%s: the key of the clients' hashes was removed; it is there again", self._folder
+            )
+
     def _tidy(self) -> None:
-        self._guarded(rotate_abandoned, self._folder)
         self._guarded(prune, self._folder, self._rules.most_bytes, self._rules.keep_s, now_us())
 
     def _append_extras(self) -> None:
@@ -194,7 +211,7 @@ class PredictionLog:
         if not batch.num_rows:
             return
         try:
-            self._segment(model).append(kind, batch)
+            self._segment(model).append(kind, batch, len(items))
         except Exception as error:  # noqa: BLE001
             why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             self._leave_out(
@@ -226,9 +243,6 @@ class PredictionLog:
                 for row, image in enumerate(images_of(answer.inputs)[1])
             ),
         )
-
-    def _digest(self, client: str) -> str:
-        return client_digest(self._key, client)
 
     def _guarded(self, work: Callable[..., Any], *arguments: object) -> None:
         try:

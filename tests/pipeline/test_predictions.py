@@ -1,16 +1,23 @@
 """`slipway predictions`: the log as a person reads and shortens it."""
 
 import json
+import tracemalloc
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
 from pipeline.config import load_config
+from pipeline.predictions import summary
 from pipeline.serve import Listen, _log_flag, serve
+from serving.prediction_log.reading import Window
+from serving.prediction_log.rotation import write_rotated
 from serving.prediction_log.rules import LogRules
+from serving.prediction_log.schema import RECORDS
 from slipway.errors import InputError
-from tests.serving.prediction_log.answers import answer, written
+from tests.serving.prediction_log.answers import START_US, answer, written
 
 
 def run(*words, code=0):
@@ -45,6 +52,37 @@ def test_each_versions_answers_are_summed_up(folder):
     assert run("summary", "other", "--prediction-log", folder, "--json") == []
     assert run("summary", "m", "--prediction-log", folder, "--version", 2, "--json") == [second]
     assert run("summary", "m", "--prediction-log", folder, "--until", "2020-01-01", "--json") == []
+
+
+def test_a_log_is_summed_up_with_one_file_in_memory_and_no_list_of_its_requests(tmp_path, monkeypatch):
+    files, rows, width = 6, 500, 500
+    (tmp_path / "m").mkdir()
+    for place in range(files):
+        ids = [f"{place}-{number}" for number in range(rows)]
+        table = pa.table(
+            {
+                "request_id": ids,
+                "row": pa.array([0] * rows, pa.int32()),
+                "time": pa.array([START_US + place] * rows, pa.timestamp("us", tz="UTC")),
+                "version": [1] * rows,
+                "label": ["stable"] * rows,
+                "embedding": pa.array([[0.5] * width if number % 2 else None for number in range(rows)]),
+                "client": pa.nulls(rows, pa.string()),
+            }
+        )
+        write_rotated(tmp_path / "m", RECORDS, f"{place:016x}-000001", table)
+    del table
+    in_memory, real = [], pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda path: in_memory.append(pa.total_allocated_bytes()) or real(path))
+    config = load_config(None, {"prediction_log": str(tmp_path), "name": "m"})
+    summary(config, Window())
+    tracemalloc.start()
+    (found,) = summary(config, Window())
+    listed_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found["records"], found["embeddings"], found["confidence"]) == (files * rows, files * rows // 2, None)
+    assert max(in_memory) - in_memory[0] < 2 * rows // 2 * width * 8
+    assert listed_bytes < files * rows * 50  # a text in a list takes more
 
 
 def test_a_clients_records_are_deleted_by_the_key(folder):

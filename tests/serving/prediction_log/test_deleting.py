@@ -7,7 +7,7 @@ from functools import partial
 import pyarrow as pa
 import pytest
 
-from serving.prediction_log import deleting
+from serving.prediction_log import rewriting
 from serving.prediction_log.clients import client_digest, client_key
 from serving.prediction_log.columns import records_batch
 from serving.prediction_log.deleting import delete_client
@@ -66,7 +66,7 @@ def test_a_deletion_that_was_killed_between_records_and_labels_is_finished_by_th
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(deleting, "with_records", killed)
+        patch.setattr(rewriting, "with_records", killed)
         with pytest.raises(KeyboardInterrupt):
             delete_ada(tmp_path)
     assert len(labelled(tmp_path)) == 2
