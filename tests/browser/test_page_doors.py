@@ -2,6 +2,7 @@
 
 import pytest
 
+from registry.card import cell
 from serving.model_server.load_rules import LoadRules
 from serving.model_server.models import Models
 from serving.page_file import page_file
@@ -62,7 +63,7 @@ def test_a_model_may_have_the_name_of_a_part_of_the_page(browser, tmp_path):
         assert found.problems == []
 
 
-@pytest.mark.parametrize(("mlflow", "links"), [("http://127.0.0.1:5000", 1), ("javascript:stolen()", 0)])
+@pytest.mark.parametrize(("mlflow", "links"), [("http://127.0.0.1:5000", 2), ("javascript:stolen()", 0)])
 def test_what_others_have_written_is_shown_as_text_and_links_lead_to_mlflow_alone(browser, tmp_path, mlflow, links):
     from playwright.sync_api import expect
 
@@ -71,6 +72,7 @@ def test_what_others_have_written_is_shown_as_text_and_links_lead_to_mlflow_alon
     entry = dict.fromkeys(("action", "alias", "actor", "origin", "reason", "gate", "time"), hostile)
     entry |= {"id": 1, "from_version": None, "to_version": 1, "rules": []}
     facts = {"labels": {"": stable}, "ledger": [entry], "cards": {"1": f"# {hostile}\n\n{hostile}\n\n| {hostile} |\n|"}}
+    facts["runs"] = {"1": "../r"}
     (tmp_path / "page.json").write_bytes(page_file(mlflow, {"m": facts}))
     models = one_model(tmp_path / "m")
     with closed_server(models, f"--page_file={tmp_path / 'page.json'}") as server, window(browser) as found:
@@ -81,9 +83,23 @@ def test_what_others_have_written_is_shown_as_text_and_links_lead_to_mlflow_alon
         assert found.page.locator("main img").count() == 0
         assert found.page.locator("a").count() == links
         for link in found.page.locator("a").all():
-            assert link.get_attribute("href") == f"{mlflow}/#/models/m/versions/1"
+            assert link.get_attribute("href") in {f"{mlflow}/#/models/m/versions/1", f"{mlflow}/#/runs/..%2Fr"}
         assert found.page.title() == "Slipway: what is live"
         assert found.problems == []
+
+
+def test_a_cards_cells_show_the_names_of_classes_as_they_are(browser, tmp_path):
+    from playwright.sync_api import expect
+
+    names = ["<unknown>", "a|b", "\\|", "*a* _b_ ~~c~~", "[a](http://b)", "`c`", "&lt;", "\\", "# a"]
+    card = "| class |\n|---|\n" + "".join(f"| {cell(name)} |\n" for name in names)
+    (tmp_path / "page.json").write_bytes(page_file(None, {"m": {"labels": {}, "ledger": [], "cards": {"1": card}}}))
+    models = one_model(tmp_path / "m")
+    with closed_server(models, f"--page_file={tmp_path / 'page.json'}") as server, window(browser) as found:
+        found.page.goto(f"http://127.0.0.1:{server.rest_port}")
+        found.page.locator("#cards summary").click()
+        expect(found.page.locator("#cards tbody th")).to_have_text(names)
+        assert found.page.locator("#cards a, #cards code").count() == 0
 
 
 @pytest.fixture(scope="module")
