@@ -166,7 +166,7 @@ def explained(network: "keras.Model") -> "Drawn | None":
 
     def draw(pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         maps = explain(pixels)["heat_map"].numpy()
-        return np.stack([overlay(image, heat_map) for image, heat_map in zip(pixels, maps, strict=True)])
+        return np.stack([np.asarray(overlay(image, heat_map)) for image, heat_map in zip(pixels, maps, strict=True)])
 
     return draw
 

@@ -1,12 +1,14 @@
 """Explain answers: heat maps over pictures, by a server or by a version straight from the registry."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.config import Config
 from pipeline.overlay import overlay
@@ -74,25 +76,32 @@ def explain(config: Config, paths: Sequence[Path], ask: Ask, output: Path) -> Ex
 
 
 def _explain(file: Path, target: Path, model: str, ask_one: "Explain") -> Explained:
-    from PIL import Image
-
     from serving.client import RejectedError
-    from serving.servable.decoding import decode
-    from serving.servable.images import MAX_PIXELS
 
     try:
         data = file.read_bytes()
         explanation = ask_one(data)
-        picture = decode(data, MAX_PIXELS)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; expected an image that can be read. Check the path.") from error
     except RejectedError as error:
-        raise InputError(
-            f"{file}: {error}; expected a whole JPEG, PNG, BMP or GIF. Leave it out or mend it."
-        ) from error
-    Image.fromarray(overlay(picture, explanation.heat_map)).save(target)
+        raise _refused(file, error) from error
+    overlay(_picture(file, data), explanation.heat_map).save(target)
     answer = explanation.answer
     return Explained(str(file), answer.label, answer.class_id, answer.probability, model, answer.version, str(target))
+
+
+def _picture(file: Path, data: bytes) -> npt.NDArray[np.uint8]:
+    """The pixels of a file that was explained: the version has held its size against its own limit."""
+    from serving.servable.decoding import decode
+
+    try:
+        return decode(data, sys.maxsize)
+    except InputError as error:
+        raise _refused(file, error) from error
+
+
+def _refused(file: Path, error: Exception) -> InputError:
+    return InputError(f"{file}: {error}; expected a whole JPEG, PNG, BMP or GIF. Leave it out or mend it.")
 
 
 def overlay_paths(files: Sequence[Path], output: Path) -> list[Path]:

@@ -1,21 +1,27 @@
 """A heat map laid over its picture."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 _COVER = 0.7  # how much of the picture the hottest place hides
 
 
-def overlay(pixels: npt.NDArray[Any], heat_map: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """uint8 [H, W, 3]: `pixels` [H, W, 3], RGB, 0 to 255, under `heat_map` [h, w], 0 to 1, stretched to its size."""
+def overlay(pixels: npt.NDArray[Any], heat_map: npt.NDArray[np.float32]) -> "Image":
+    """RGB, of the size of `pixels` [H, W, 3], RGB, 0 to 255, under `heat_map` [h, w], 0 to 1, stretched to it."""
     from matplotlib import colormaps
     from PIL import Image
 
-    height, width = pixels.shape[:2]
-    stretched = Image.fromarray(heat_map.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    heat = np.clip(np.asarray(stretched, np.float32), 0, 1)[..., np.newaxis]
-    colours = np.asarray(colormaps["inferno"](heat[..., 0]), np.float32)[..., :3] * 255
-    laid_over = np.rint((1 - _COVER * heat) * pixels + _COVER * heat * colours)
-    return np.asarray(laid_over.clip(0, 255), np.uint8)
+    picture = pixels if pixels.dtype == np.uint8 else np.rint(pixels).clip(0, 255).astype(np.uint8)
+    laid_over = Image.fromarray(picture)
+    # Coloured while it is small, and of bytes: a photo has tens of millions of pixels, for which floats take gigabytes.
+    heat = np.clip(heat_map, 0, 1)
+    colours = Image.fromarray(colormaps["inferno"](heat, bytes=True)[..., :3])
+    cover = Image.fromarray(np.rint(255 * _COVER * heat).astype(np.uint8))
+    size, bilinear = laid_over.size, Image.Resampling.BILINEAR
+    laid_over.paste(colours.resize(size, bilinear), mask=cover.resize(size, bilinear))
+    return laid_over

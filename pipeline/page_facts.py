@@ -81,11 +81,13 @@ def model_facts(world: "World", name: str) -> Facts:
 
     entries = world.ledger.entries(name)
     labels = read_listing(world, name)[0].labels
+    numbers = sorted(set(labels.values()))
     return {
         "ledger_id": entries[-1].id if entries else None,
         "labels": {label: _since(world.registry, name, label, number, entries) for label, number in labels.items()},
         "ledger": [_shown(entry) for entry in reversed(entries[-_ENTRIES:])],
-        "cards": {str(number): card_text(world.registry, name, number) for number in sorted(set(labels.values()))},
+        "cards": {str(number): card_text(world.registry, name, number) for number in numbers},
+        "runs": {str(number): world.registry.version(name, number).run_id for number in numbers},
     }
 
 

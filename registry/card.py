@@ -1,7 +1,7 @@
 """A version's description: what it learned from, how good it is, how to call it. For people, in the MLflow UI."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,10 @@ from registry.evaluation import Evaluation
 
 LONGEST = LONGEST_DESCRIPTION - LONGEST_LINE - 2  # characters: the line that says what became of the version fits above
 
+_LONGEST_CELL = 80  # characters
+# Entities for what begins HTML: the converter of MLflow's UI knows no backslash before these.
+_MEANT = str.maketrans({"<": "&lt;", "&": "&amp;"} | {mark: f"\\{mark}" for mark in "\\`*_[|~"})
+_MOST = 8  # variants or pictures that a description names
 _GATE_ROOM = 900  # characters that the classes leave to the table of the gate, which runs later
 NO_GATE = "\n## Gate\n\nIt has not run yet.\n"
 
@@ -72,17 +76,18 @@ def model_card(facts: CardFacts, evaluation: Evaluation | None) -> str:
     head = f"""\
 # {facts.name}
 
-{facts.network}, for pictures of {height} x {width} pixels (files of any size are scaled).
+{plain(facts.network)}, for pictures of {height} x {width} pixels (files of any size are scaled).
 
 ## Data
 
-{facts.data}. Dataset digest `{facts.dataset_digest[:12]}`, code `{facts.git_commit[:12]}`, run `{facts.run_id}`.
+{plain(facts.data)}. Dataset digest `{facts.dataset_digest[:12]}`, code `{facts.git_commit[:12]}`, run `{facts.run_id}`.
 
 ## Quality
 
 """
     measured = "Not evaluated.\n" if evaluation is None else quality(evaluation)
-    more = f"\nThe whole card is the artifact `model_card.md` of the run.\n{NO_GATE}"
+    known = f"{_variants(facts)}{_pictures(facts)}\nThe whole card is the artifact `model_card.md` of the run.\n"
+    more = f"{known}{_limits(evaluation)}{NO_GATE}"
     calls = CALLS.format(name=facts.name, height=height, width=width)
     budget = LONGEST - len(head) - len(measured) - len(more) - len(calls) - _GATE_ROOM
     classes = "" if evaluation is None else _classes(evaluation, budget)
@@ -138,6 +143,37 @@ def shown(number: float) -> str:
     return f"{number:.4f}" if math.isfinite(number) else "undefined"
 
 
+def _variants(facts: CardFacts) -> str:
+    if not facts.variants:
+        return ""
+    said = (
+        f"{plain(of.name)} {of.accuracy:.4f}, {of.images_per_s:.1f} images per second" for of in facts.variants[:_MOST]
+    )
+    return f"\nVariants, by accuracy and speed where they were built: {'; '.join(said)}{_more(facts.variants)}.\n"
+
+
+def _limits(evaluation: Evaluation | None) -> str:
+    classes = "known" if evaluation is None else str(len(evaluation.labels))
+    return f"""
+## Limits
+
+- It answers with one of its {classes} classes, also for a picture of something else.
+- Not measured: blur, noise, darkness, rotation, pictures made to deceive, fairness to groups of people.
+- The licence of images and of weights is not recorded.
+"""
+
+
+def _pictures(facts: CardFacts) -> str:
+    if not facts.pictures:
+        return ""
+    named = ", ".join(f"`{path[-_LONGEST_CELL:]}`" for path in facts.pictures[:_MOST])
+    return f"\nExamples and explanations, under Artifacts of the run: {named}{_more(facts.pictures)}.\n"
+
+
+def _more(listed: Sequence[object]) -> str:
+    return f", and {len(listed) - _MOST} more" if len(listed) > _MOST else ""
+
+
 def _or_zero(number: float) -> float:
     return number if math.isfinite(number) else 0.0
 
@@ -146,6 +182,11 @@ def _number(measured: float | None) -> str:
     return "missing" if measured is None else f"{measured:.4g}"
 
 
+def plain(text: str) -> str:
+    """Markdown, on one line, that shows the text and nothing else, also in a table."""
+    return " ".join(text.split()).translate(_MEANT)
+
+
 def cell(text: str) -> str:
-    """A text in a table of Markdown."""
-    return text.replace("|", "\\|").replace("\n", " ")[:80]
+    """A text in a table of Markdown: as much of it as there is room for."""
+    return plain(text[:_LONGEST_CELL])

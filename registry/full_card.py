@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from registry.card import CALLS, LONGEST, NO_GATE, CardFacts, cell, gate_section, quality, shown
+from registry.card import CALLS, LONGEST, NO_GATE, CardFacts, cell, gate_section, plain, quality, shown
 from registry.client import ModelVersion, Registry
 from registry.deployment import LONGEST_DESCRIPTION, is_line
 from registry.evaluation import Evaluation
@@ -35,9 +35,9 @@ def full_card(facts: CardFacts, evaluation: Evaluation | None) -> str:
     classes = "known" if evaluation is None else str(len(evaluation.labels))
     return "".join(
         (
-            f"# {facts.name}\n\n{facts.network}, for pictures of {height} x {width} pixels; files are scaled.\n",
+            f"# {facts.name}\n\n{plain(facts.network)}, for pictures of {height} x {width} pixels; files are scaled.\n",
             _intended(evaluation),
-            f"\n## Data\n\n{facts.data}.\n\n| dataset digest | code | run |\n|---|---|---|\n{data}",
+            f"\n## Data\n\n{plain(facts.data)}.\n\n| dataset digest | code | run |\n|---|---|---|\n{data}",
             "\n## Quality\n\nNot evaluated.\n" if evaluation is None else _measured(evaluation),
             _variants(facts),
             NO_GATE,
@@ -149,4 +149,7 @@ def _pictures(facts: CardFacts) -> str:
     if not facts.pictures:
         return ""
     lines = "".join(f"- `runs:/{facts.run_id}/{path}`\n" for path in facts.pictures)
-    return f"\n## Examples and explanations\n\nPictures among the artifacts of its run:\n\n{lines}"
+    return (
+        "\n## Examples and explanations\n\nPictures among the artifacts of its run: open the run in MLflow, Artifacts, "
+        f"or fetch one with `mlflow artifacts download -u`:\n\n{lines}"
+    )

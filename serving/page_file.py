@@ -2,7 +2,8 @@
 
     {"format": "slipway.page/1", "mlflow": "http://127.0.0.1:5000", "models": {NAME: {"ledger_id": 3,
      "labels": {"stable": {"version": 2, "since": TIME, "actor": TEXT, "origin": TEXT, "reason": TEXT}},
-     "ledger": [newest entry first, at most ten, each with the rules of its gate], "cards": {"2": MARKDOWN}}}}
+     "ledger": [newest entry first, at most ten, each with the rules of its gate], "cards": {"2": MARKDOWN},
+     "runs": {"2": RUN_ID}}}}
 
 Who publishes writes it, a server only shows it: nothing is served, or refused, by what it says.
 """

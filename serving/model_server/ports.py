@@ -24,7 +24,7 @@ from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import GrpcOptions, make_grpc_server
 from serving.model_server.metrics import Metrics
 from serving.model_server.models import Models
-from serving.model_server.page.site import PATHS, with_site
+from serving.model_server.page.site import DOCUMENT, PATHS, with_site
 from serving.model_server.rest import RestApi
 from serving.model_server.rest_access import with_access, with_log
 from serving.model_server.rest_doors import App, with_cors, with_page
@@ -133,7 +133,7 @@ def with_doors(flags: Flags, files: DoorFiles, app: App) -> App:
     if files.access is not None:
         app = with_access(app, files.access, files.metrics, PATHS if flags.page else ())
     if flags.rest_api_enable_cors_support:
-        app = with_cors(app)
+        app = with_cors(app, {*PATHS, DOCUMENT} if flags.page else ())
     return app if files.log is None else with_log(app, files.log)
 
 

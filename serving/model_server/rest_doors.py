@@ -1,7 +1,7 @@
 """What stands before the REST API when flags ask for it: headers for pages of other origins, and the metrics page."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 Message = MutableMapping[str, Any]
@@ -17,12 +17,15 @@ _CORS = [
 ]
 
 
-def with_cors(app: App) -> App:
-    """An application whose answers any origin may read, and which answers a browser's preflight request itself."""
+def with_cors(app: App, own_paths: Collection[str] = ()) -> App:
+    """An application whose answers any origin may read, and which answers a browser's preflight request itself.
+
+    own_paths: what only the server's own page may read.
+    """
 
     async def answer(scope: Message, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and scope["path"] not in own_paths:
                 message["headers"] = [*message["headers"], *_CORS]
             await send(message)
 

@@ -88,13 +88,13 @@ def instance():
 
 
 def expect_explanation(found, status, answer):
-    """The heat map, where the server has one; else that it has none, and why if it says so by 501."""
+    """The heat map, where the server has one; else, by 501, that it has none, and why."""
     from playwright.sync_api import expect
 
     if status == 200:
         expect(found.locator("canvas")).to_be_visible()
         assert found.locator("canvas").evaluate("c => c.width * c.height") > 1
         return
+    assert status == 501, answer
     expect(found.locator(".why")).to_contain_text("No heat map from this server")
-    if status == 501:
-        expect(found.locator(".why")).to_contain_text(answer["error"][:40])
+    expect(found.locator(".why")).to_contain_text(answer["error"][:40])

@@ -214,3 +214,16 @@ def test_prose_names_no_file_of_the_project_that_is_not_there():
         ):
             if "NAME" not in path:
                 assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+@pytest.mark.parametrize("page", DOCS.values(), ids=DOCS)
+def test_the_commands_of_a_page_ask_the_quickstarts_model_or_one_that_the_page_makes(page):
+    commands = [
+        one.command for one in shown(page) if not one.command.startswith(("slipway tokens", "docker", "kubectl"))
+    ]
+    known = {load_config(ROOT / "pipeline" / "conf" / "quickstart.yaml").name, "NAME"}
+    known |= {name for command in commands for name in re.findall(r"^slipway main .*--name (\S+)", command)}
+    text = "\n".join([*commands, *inline_commands(page), prose(page)])
+    named = {*re.findall(r"/v1/models/(\w+):", text), *re.findall(r"\bserving_base/(\w+)/", text)}
+    named |= set(re.findall(r"--name[ =](\S+)", "\n".join(commands)))
+    assert named <= known

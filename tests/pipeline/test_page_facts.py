@@ -61,6 +61,7 @@ def test_the_file_says_since_when_and_by_whom_a_version_is_live_and_what_the_gat
     assert entry["gate"].startswith("passed 0.9")
     assert {"accuracy", "parity"} <= {rule["rule"] for rule in entry["rules"]}
     assert models[NAME]["cards"] == {"1": "a card"}
+    assert models[NAME]["runs"] == {"1": world.registry.version(NAME, 1).run_id}
 
 
 def test_no_credentials_reach_the_file(world):

@@ -1,10 +1,13 @@
 """The whole model card, what the gate adds to it later, and what a description keeps of both."""
 
 import dataclasses
+import html
+import re
 
 import pytest
+from hypothesis import example, given, strategies
 
-from registry.card import LONGEST, VariantFacts, model_card
+from registry.card import LONGEST, VariantFacts, cell, model_card
 from registry.full_card import ARTIFACT, card_text, full_card, record_gate, save_card, with_gate
 from registry.gate import gate
 from registry.policy import Policy
@@ -65,6 +68,36 @@ def test_a_label_cannot_add_a_section_or_a_column():
     card = full_card(FACTS, odd)
     assert card.count("\n## Gate\n") == 1
     assert "| a\\|b |" in card
+
+
+def shown_cell(row):
+    """The text of a row's first cell, as a reader of GitHub's Markdown shows it."""
+    inside = re.match(r"\| ((?:[^|\\]|\\.)*) \| rest \|$", row)[1].replace("\\|", "|")
+    for part in re.findall(r"\\[!-/:-@\[-`{-~]|&\w+;|[`*_\[<&~]", inside):
+        assert len(part) > 1, f"{part} would begin something in {inside!r}"
+    return html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", inside))
+
+
+@given(strategies.text(strategies.characters(exclude_categories=("Cs", "Cc"))))
+@example("<unknown>")
+@example("\\|<!-- &lt; `a` **b** [c](d) _e_ ~~f~~ \\")
+def test_whatever_a_class_is_called_a_cell_shows_its_name(name):
+    assert shown_cell(f"| {cell(name)} | rest |") == " ".join(name[:80].split())
+
+
+def test_the_description_has_variants_limits_and_the_pictures_and_keeps_to_its_length():
+    card = model_card(WHOLE, EVALUATION)
+    for part in ("openvino-int8 0.9876, 118.0 images", "## Limits", "one of its 2 classes", "`worst_mistakes.png`"):
+        assert part in card
+    many = dataclasses.replace(
+        WHOLE, variants=WHOLE.variants * 20, pictures=tuple(f"{number}/{'long' * 30}.png" for number in range(20))
+    )
+    labels = tuple(f"class <{number}>" for number in range(200))
+    card = model_card(many, make_evaluation(range(200), [0] * 200, labels=labels))
+    assert len(card) <= LONGEST
+    assert card.count(", and 12 more.") == 2
+    assert card.endswith(model_card(FACTS, None)[-200:])
+    assert "classes with better recall" in card
 
 
 def test_a_version_has_its_card_from_the_start_and_the_gates_report_once_it_ran(world, version):

@@ -120,11 +120,13 @@ function rules(entry) {
 
 export function showCards(place, page) {
   const cards = page.models.flatMap((model) => Object.entries(model.facts?.cards ?? {})
-    .map(([version, text]) => [model.name, version, text]));
+    .map(([version, text]) => [model.name, version, text, model.facts.runs?.[version]]));
   const open = new Set([...place.querySelectorAll("details[open]")].map((each) => each.dataset.id));
-  show(place, cards, () => cards.length ? cards.map(([name, version, text]) => {
+  show(place, [cards, page.mlflow], () => cards.length ? cards.map(([name, version, text, run]) => {
     const id = `${name} version ${version}`;
-    const box = make("details", { open: open.has(id) }, make("summary", {}, id), ...markdown(text, 3, id));
+    const address = isWeb(page.mlflow) && run ? `${page.mlflow}/#/runs/${encodeURIComponent(run)}` : null;
+    const box = make("details", { open: open.has(id) }, make("summary", {}, id),
+      address && make("p", {}, link(address, `Run of ${id} in MLflow, with its pictures`)), ...markdown(text, 3, id));
     box.dataset.id = id;
     return box;
   }) : [make("p", { class: "faint" }, "None is known here.")]);

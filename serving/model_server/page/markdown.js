@@ -53,8 +53,13 @@ function cells(line) {
   return inner.split(/(?<!\\)\|/).map((cell) => cell.trim().replace(/\\\|/g, "|"));
 }
 
+const ENTITIES = { "&lt;": "<", "&gt;": ">", "&amp;": "&" };
+
+// A mark that a backslash or an entity stands for is itself, and begins nothing.
 function inline(text) {
-  return text.split(/(`[^`]+`|\[[^\]]+\]\([^)\s]+\))/).map((part) => {
+  return text.split(/(\\[!-/:-@[-`{-~]|&(?:lt|gt|amp);|`[^`]+`|\[[^\]]+\]\([^)\s]+\))/).map((part) => {
+    if (/^\\.$/.test(part)) return part[1];
+    if (part in ENTITIES) return ENTITIES[part];
     if (/^`[^`]+`$/.test(part)) return make("code", {}, part.slice(1, -1));
     const found = /^\[([^\]]+)\]\(([^)\s]+)\)$/.exec(part);
     return found && isWeb(found[2]) ? link(found[2], found[1]) : part;

@@ -102,8 +102,13 @@ async function turn() {
 
 at("door").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(TOKEN, at("token").value.trim());
+  const token = at("token").value.trim();
   at("token").value = "";
+  if (!/^[\x21-\x7e]+$/.test(token)) { // a header cannot carry it: no question would leave the browser
+    tell("denied", "This is no token: it has blanks, or characters that are not plain ASCII. Copy it anew.");
+    return;
+  }
+  sessionStorage.setItem(TOKEN, token);
   turn();
 });
 

@@ -1,5 +1,6 @@
 """The page's own files: written by hand, the same for every server, and so open to everybody; they hold no secret."""
 
+import re
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -8,6 +9,7 @@ from serving.model_server.addresses import is_loopback
 from serving.model_server.flags import Flags
 from serving.model_server.models import Models
 from serving.model_server.page.document import PageFile, page_document
+from serving.model_server.rest_access import header
 from serving.model_server.rest_doors import App, Message, Receive, Send, with_page
 
 DOCUMENT = "/v1/page"
@@ -32,6 +34,11 @@ _WITHHELD = (
     "Other machines reach this server, and it asks for no token: who made what live is not shown. Start it with "
     "--access_tokens_file."
 )
+_OTHER_NAME = (
+    "This server asks for no token, and was asked by another name than that of its own machine, as a web site can have "
+    "a browser do: who made what live is not shown. Open it by 127.0.0.1 or localhost, or start it with "
+    "--access_tokens_file."
+)
 _HEADERS = [
     (b"content-security-policy", _POLICY),
     (b"x-content-type-options", b"nosniff"),
@@ -51,12 +58,17 @@ def facts_of(flags: Flags) -> PageFile:
 
 def with_site(flags: Flags, models: Models, app: App) -> App:
     """An application with the page, and with the document that it shows at DOCUMENT."""
-    inner = with_page(app, DOCUMENT, b"application/json", partial(page_document, models, facts_of(flags)))
+
+    def documented(file: PageFile) -> App:
+        return with_page(app, DOCUMENT, b"application/json", partial(page_document, models, file))
+
+    full, withheld = documented(facts_of(flags)), documented(PageFile(None, _OTHER_NAME))
     bodies = {path: (files(__package__).joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
 
     async def answer(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"} or scope["path"] not in PATHS:
-            await inner(scope, receive, send)
+            rebound = scope["type"] == "http" and not _is_of_its_name(flags, header(scope["headers"], b"host"))
+            await (withheld if rebound else full)(scope, receive, send)
             return
         body, kind = bodies[scope["path"]]
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *_HEADERS]
@@ -64,3 +76,11 @@ def with_site(flags: Flags, models: Models, app: App) -> App:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     return answer
+
+
+def _is_of_its_name(flags: Flags, host: bytes) -> bool:
+    """Whether a request that shows facts without a token asks by a name that no web site can have lent the machine."""
+    if flags.access_tokens_file or not flags.page_file or not is_loopback(flags.host):
+        return True
+    name = re.sub(r":\d*$", "", host.decode("latin-1").lower()).removeprefix("[").removesuffix("]")
+    return name == flags.host.lower() or is_loopback(name)

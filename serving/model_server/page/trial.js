@@ -14,9 +14,14 @@ export class Trial {
     this.answers = document.getElementById("answers");
     this.turn = 0;
     this.address = "";
+    this.image = null;
     const drop = document.getElementById("drop");
     const file = document.getElementById("file");
-    file.addEventListener("change", () => this.take(file.files));
+    file.addEventListener("change", () => {
+      this.take(file.files);
+      file.value = ""; // else the same file, chosen again, is no change
+    });
+    document.getElementById("model").addEventListener("change", () => { if (this.image) this.take([this.image]); });
     drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
     drop.addEventListener("dragleave", () => drop.classList.remove("over"));
     drop.addEventListener("drop", (event) => {
@@ -24,6 +29,8 @@ export class Trial {
       drop.classList.remove("over");
       this.take(event.dataTransfer.files);
     });
+    // A file that misses the field would be opened in this tab, in the page's place.
+    for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => missed(event, drop));
     document.addEventListener("paste", (event) => {
       if (event.clipboardData?.files.length) this.take(event.clipboardData.files);
     });
@@ -38,13 +45,21 @@ export class Trial {
       return;
     }
     const turn = (this.turn += 1); // a later image makes an earlier one's answers void
-    const address = URL.createObjectURL(image);
+    try {
+      await this.answer(image, model, turn);
+    } catch (error) {
+      if (turn === this.turn) this.said.textContent = `${image.name} could not be tried: ${error.message}`;
+    }
+  }
+
+  async answer(image, model, turn) {
     const encoded = await base64(image);
     if (turn !== this.turn) return;
+    this.image = image;
     URL.revokeObjectURL(this.address);
-    this.address = address;
+    this.address = URL.createObjectURL(image);
     const labels = ["stable", "canary"].filter((label) => label in model.labels);
-    const boxes = (labels.length ? labels : [""]).map((label) => new AnswerBox(model, label, address));
+    const boxes = (labels.length ? labels : [""]).map((label) => new AnswerBox(model, label, this.address));
     this.answers.replaceChildren(...boxes.map((box) => box.element));
     this.said.textContent = `Asking about ${image.name}…`;
     const instance = { image_bytes: { b64: encoded } };
@@ -55,11 +70,17 @@ export class Trial {
   }
 }
 
+function missed(event, drop) {
+  if (!event.dataTransfer?.types.includes("Files")) return; // text may be dropped where it is typed
+  event.preventDefault();
+  if (!drop.contains(event.target)) event.dataTransfer.dropEffect = "none";
+}
+
 function base64(image) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
-    reader.onerror = () => reject(reader.error);
+    reader.onerror = () => reject(new Error("it cannot be read. Choose an image file; a folder is none."));
     reader.readAsDataURL(image);
   });
 }
@@ -68,7 +89,8 @@ class AnswerBox {
   constructor(model, label, address) {
     this.model = model;
     this.label = label;
-    this.place = `v1/models/${encodeURIComponent(model.name)}${label ? `/labels/${label}` : ""}`;
+    this.place = `v1/models/${encodeURIComponent(model.name)}`;
+    this.asked = `${this.place}${label ? `/labels/${label}` : ""}`;
     this.canvas = make("canvas", { hidden: true, role: "img", "aria-label": "Heat map: where the network looked" });
     this.class = make("p", { class: "class" }, "…");
     this.bars = make("ul", { class: "bars" });
@@ -81,7 +103,7 @@ class AnswerBox {
   }
 
   async predict(ask, instance) {
-    const answer = await ask(`${this.place}:predict`, { signature_name: "serving_bytes", instances: [instance] });
+    const answer = await ask(`${this.asked}:predict`, { signature_name: "serving_bytes", instances: [instance] });
     const found = answer.body.predictions?.[0];
     if (answer.status !== 200 || !Array.isArray(found?.output)) {
       this.class.textContent = "no answer";
@@ -91,6 +113,8 @@ class AnswerBox {
       return `${this.label || this.model.name} gave no answer`;
     }
     const version = answer.version;
+    // Where it looked is asked of the version that answered: the label may bear another one by then.
+    if (version) this.asked = `${this.place}/versions/${version}`;
     const classes = this.model.classes?.[version] ?? [];
     this.who.textContent = [this.label, version && `version ${version}`].filter(Boolean).join(", ");
     this.class.textContent = String(found.label);
@@ -106,8 +130,12 @@ class AnswerBox {
 
   async explain(ask, instance) {
     if (this.failed) return;
-    const answer = await ask(`${this.place}:explain`, { instances: [instance] });
+    const answer = await ask(`${this.asked}:explain`, { instances: [instance] });
     const map = answer.body.explanations?.[0]?.heat_map;
+    if (answer.status === 404) {
+      this.why.textContent = "No heat map: the version that answered is not served any more. Try the image again.";
+      return;
+    }
     if (answer.status !== 200 || !Array.isArray(map?.[0])) {
       const reason = answer.status === 501 || answer.status === 200 ? answer.body.error : null;
       this.why.textContent = `No heat map from this server${reason ? `: ${reason}` : "."}`;

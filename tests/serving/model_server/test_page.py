@@ -136,6 +136,51 @@ def test_who_made_what_live_is_not_for_other_machines_that_are_asked_for_no_toke
     assert ("--access_tokens_file" in missing) is not shown
 
 
+def test_pages_of_other_origins_read_nothing_of_the_page_also_where_they_may_predict(models, tmp_path):
+    facts = tmp_path / "page.json"
+    facts.write_bytes(page_file(None, {"m": FACTS}))
+    allowed = "access-control-allow-origin"
+    with closed_server(models, f"--page_file={facts}", "--rest_api_enable_cors_support") as server:
+        for path in (*PATHS, DOCUMENT, "/v1/%70age"):
+            for method in ("GET", "OPTIONS"):
+                assert allowed not in server.rest(method, path)[1], path
+        assert server.rest()[1][allowed] == "*"
+        assert server.rest("OPTIONS")[1][allowed] == "*"
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("localhost", True),
+        ("LocalHost:8501", True),
+        ("127.0.0.1:8501", True),
+        ("[::1]:8501", True),
+        ("rebound.example", False),  # which a web site had resolve to 127.0.0.1
+        ("rebound.example:8501", False),
+        ("localhost.rebound.example", False),
+        ("", False),
+    ],
+)
+def test_on_loopback_facts_are_for_who_asks_by_a_name_of_loopback(models, tmp_path, host, shown):
+    facts = tmp_path / "page.json"
+    facts.write_bytes(page_file("http://mlflow:5000", {"m": FACTS}))
+    with closed_server(models, f"--page_file={facts}") as server:
+        status, _, text = server.rest("GET", DOCUMENT, headers={"Host": host})
+    assert status == 200
+    assert (json.loads(text)["mlflow"] == "http://mlflow:5000") is shown
+    assert (json.loads(text)["models"][0]["facts"] == FACTS) is shown
+    assert ("127.0.0.1" in json.loads(text)["missing"]) is not shown
+
+
+def test_where_tokens_are_asked_for_the_server_may_have_any_name(models, tmp_path):
+    facts = tmp_path / "page.json"
+    facts.write_bytes(page_file(None, {"m": FACTS}))
+    token = give_token(tmp_path / "tokens", "website")
+    with closed_server(models, f"--page_file={facts}", f"--access_tokens_file={tmp_path / 'tokens'}") as server:
+        text = server.rest("GET", DOCUMENT, token, {"Host": "models.example"})[2]
+    assert json.loads(text)["models"][0]["facts"] == FACTS
+
+
 def test_the_files_are_open_and_the_document_is_for_who_has_a_token(models, tmp_path):
     tokens = {"predict": give_token(tmp_path / "tokens", "website")}
     tokens |= {scope: give_token(tmp_path / "tokens", scope, scope) for scope in ("admin", "metrics")}
