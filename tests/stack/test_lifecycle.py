@@ -1,14 +1,11 @@
 """The way of a model over the real parts: PostgreSQL and S3 behind MLflow, S3 as base path, a server of its mirror."""
 
 import json
-import os
 import secrets
-import urllib.parse
 import urllib.request
 
 import pytest
 
-from deploy.stack.serving_path import drift_environment
 from registry.register import MANIFEST_DIGEST
 from serving.stores import open_store
 from slipway.statement import Statement, TrustedKeys
@@ -21,7 +18,6 @@ TRAININGS = {
     2: ("--epochs", "1", "--batch-size", "64", "--seed", "1"),
 }
 LIVE_S = 120
-WINDOW = 40
 
 
 class StackWorld(World):
@@ -32,12 +28,11 @@ class StackWorld(World):
         self.stack = stack
         self.uri = stack.mlflow.url
         self.name = name
-        self.needs = stack.environment
         self.config = ("--config", stack.folder.path / "slipway.yaml")
 
     @property
     def environment(self):
-        return {**super().environment, **self.needs}
+        return {**super().environment, **self.stack.environment}
 
     def made(self, number):
         """Train, evaluate and register a version by the commands that each one says come next."""
@@ -46,8 +41,8 @@ class StackWorld(World):
         done = self.ran(*done.next_words, *self.config, "--name", self.name)
         assert f"version {number}" in done.out
 
-    def ran(self, *words, **environment):
-        done = self.run(*words, **environment)
+    def ran(self, *words):
+        done = self.run(*words)
         assert done.code == 0, done.out + done.err
         return done
 
@@ -109,8 +104,6 @@ def test_trained_registered_signed_promoted_in_mlflow_reconciled_to_s3_mirrored_
     predicted = json.loads(world.ran("predict", "--name", world.name, "--address", rest, "--json", picture).out)
     assert predicted["predictions"][0]["version"] == "2"
 
-    watched_for_drift(world, stack)
-
     rolled = world.ran("rollback", world.name, *world.config, "--reason", "a test")
     assert "version 1" in rolled.out
     world.answers(1)
@@ -118,24 +111,3 @@ def test_trained_registered_signed_promoted_in_mlflow_reconciled_to_s3_mirrored_
     history = json.loads(world.ran("history", world.name, "--json").out)
     assert [(row["action"], row["to_version"]) for row in history] == [("promote", 1), ("promote", 2), ("rollback", 1)]
     world.ran("verify", "--ledger")
-
-
-def watched_for_drift(world, stack):
-    """What the server answers is logged, the drift check reads it, and Prometheus has what it found."""
-    for _ in range(WINDOW):
-        world.answering()
-    words = (*world.config, "--window", WINDOW, "--least-samples", 10, "--windows", 1, "--found-windows", 1, "--json")
-    world.needs = drift_environment(stack.mlflow, stack.postgresql)
-    report = json.loads(world.ran("drift", world.name, *words, AWS_SHARED_CREDENTIALS_FILE=os.devnull).out)
-    world.needs = stack.environment
-    assert (report["status"], report["version"]) == ("found", 2), "one picture, all over again"
-    query = urllib.parse.quote(f'slipway_drift_found{{model="{world.name}"}}')
-
-    def known():
-        with urllib.request.urlopen(
-            f"{stack.addresses['Prometheus']}/api/v1/query?query={query}", timeout=10
-        ) as answer:
-            return [row["value"][1] for row in json.load(answer)["data"]["result"]]
-
-    wait_until(lambda: known() == ["1"], world.logs, 60)
-    assert "watching: a pass each 3600 s" in (stack.folder.path / "log" / "drift.log").read_text()
