@@ -16,7 +16,7 @@ from deploy.doors import have_signing_key, have_tokens
 from deploy.first_use import ADMINISTRATOR, BUCKET
 
 _HERE = Path(__file__).parent
-_DIRECTORIES = ("postgresql", "s3", "base", "work", "prometheus")
+_DIRECTORIES = ("postgresql", "s3", "base", "work", "predictions", "prometheus")
 _READ, _WRITE = ("Read", "List"), ("Read", "List", "Write", "Tagging")
 _MAY: Mapping[str, tuple[str, ...]] = {  # S3's users, and what SeaweedFS lets each do
     "mlflow": tuple(f"{action}:mlflow" for action in _WRITE),

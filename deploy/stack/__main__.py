@@ -28,7 +28,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """PostgreSQL, S3, MLflow with a login, model server, sync sidecar, reconciler, Prometheus; on loopback."""
+    """PostgreSQL, S3, MLflow with a login, model server, sidecar, reconciler, drift check, Prometheus; on loopback."""
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""What follows the registry: the reconciler, the sync sidecar, and the model server on what that mirrors."""
+"""What follows the registry: reconciler, sync sidecar, the model server on what that mirrors, and the drift check."""
 
 import json
 import sys
@@ -47,6 +47,7 @@ def model_server(folder: Folder) -> Program:
         f"--traffic_config_file={base}/traffic.json",
         f"--page_file={base}/page.json",
         f"--monitoring_config_file={monitoring}",
+        f"--prediction_log={prediction_log(folder)}",
         f"--access_tokens_file={access_tokens(folder)}",
         f"--trusted_keys={trusted_keys(folder)}",
         "--default_label=stable",
@@ -58,6 +59,11 @@ def model_server(folder: Folder) -> Program:
         {},
         lambda: http_status(f"http://127.0.0.1:{rest}/healthz") is not None,  # 503 while there is no version
     )
+
+
+def prediction_log(folder: Folder) -> Path:
+    """What the model server writes its answers to, and the drift check reads."""
+    return folder.inside("predictions")
 
 
 def access_tokens(folder: Folder) -> Path:
@@ -74,10 +80,20 @@ def environment(s3: S3, mlflow: MlflowServer, database: PostgreSQL) -> dict[str,
     """What a `slipway` command needs: S3, MLflow's login, the ledger's database."""
     return {
         **s3.environment("slipway"),
+        **drift_environment(mlflow, database),
+        "SLIPWAY_TOKEN_FILE": str(access_tokens(mlflow.folder).with_name("token-slipway")),
+    }
+
+
+def drift_environment(mlflow: MlflowServer, database: PostgreSQL) -> dict[str, str]:
+    """What the drift check needs: MLflow's login, for the champion's reference and tags, and the database of its lease.
+
+    No key of S3, and no token of the model server.
+    """
+    return {
         **mlflow.login,
         "SLIPWAY_DATABASE_URL": database.url("slipway", "slipway"),
         "PGPASSFILE": str(database.password_file("slipway")),
-        "SLIPWAY_TOKEN_FILE": str(access_tokens(mlflow.folder).with_name("token-slipway")),
     }
 
 
@@ -92,6 +108,7 @@ def write_configuration(folder: Folder) -> None:
         "base": BASE,
         "s3_endpoint": f"http://127.0.0.1:{folder.port('s3')}",
         "workdir": str(folder.inside("work")),
+        "prediction_log": str(prediction_log(folder)),
         "signing": {"key": str(key), "trusted_keys": str(trusted_keys(folder))},
         "gate": {"require_signature": True},
         "reconcile": {"servers": servers, "interval_s": _RECONCILE_S},
@@ -101,12 +118,19 @@ def write_configuration(folder: Folder) -> None:
 
 def reconciler(folder: Folder, needs: dict[str, str]) -> Program:
     """`slipway reconcile --watch`, with its page for Prometheus."""
-    daemon = Daemon("reconciler", folder)
-    config = folder.path / "slipway.yaml"
-    command = [sys.executable, "-m", "pipeline", "reconcile", "--watch"]
+    return _watcher("reconciler", folder, ["reconcile", f"--metrics-port={folder.port('reconciler')}"], needs)
+
+
+def drift(folder: Folder, needs: dict[str, str]) -> Program:
+    """`slipway drift --watch --served`: what it finds is tags of the champion, which the reconciler's page has."""
+    return _watcher("drift", folder, ["drift", "--served"], needs)
+
+
+def _watcher(name: str, folder: Folder, words: list[str], needs: dict[str, str]) -> Program:
+    daemon = Daemon(name, folder)
     return Program(
         daemon,
-        [*command, f"--config={config}", f"--metrics-port={folder.port('reconciler')}"],
+        [sys.executable, "-m", "pipeline", *words, "--watch", f"--config={folder.path / 'slipway.yaml'}"],
         needs,
         lambda: "watching: a pass each" in daemon.log.read_text(encoding="utf-8", errors="replace"),
     )

@@ -16,7 +16,15 @@ from deploy.stack.postgresql import PostgreSQL
 from deploy.stack.prometheus import prometheus
 from deploy.stack.s3 import S3
 from deploy.stack.service import Service
-from deploy.stack.serving_path import environment, model_server, reconciler, sync, write_configuration
+from deploy.stack.serving_path import (
+    drift,
+    drift_environment,
+    environment,
+    model_server,
+    reconciler,
+    sync,
+    write_configuration,
+)
 from slipway.errors import InputError, UnavailableError
 
 _START_S = 300.0  # MLflow's first start on a database runs all its migrations
@@ -58,6 +66,7 @@ class Stack:
         yield "sync", Part(sync(self.folder, self.s3), ("s3",))
         yield "model-server", Part(model_server(self.folder), ("sync",))  # which brings its config file
         yield "reconciler", Part(reconciler(self.folder, self.environment), ("s3", "mlflow", "model-server"))
+        yield "drift", Part(drift(self.folder, drift_environment(self.mlflow, self.postgresql)), ("mlflow",))
         monitoring = prometheus(self.folder)
         if monitoring is not None:
             yield "prometheus", Part(monitoring)

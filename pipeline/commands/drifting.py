@@ -15,13 +15,15 @@ from slipway.stopping import stopped_by_signals
 @MODEL
 @option("--once", "One check, now.  [default]", bool)
 @option("--watch", "A check each --check-interval-s, until stopped.", bool)
+@option("--served", "With --watch: every model that is served, not NAME alone.", bool)
 @option("--exit-code", "Leave with exit code 3 when drift is found.", bool)
 @config_options("name", "experiment", "prediction_log", "drift")
 @JSON
-def drift(
+def drift(  # noqa: PLR0913, PLR0917 - one parameter an option
     model: str | None,
     once: bool | None,
     watch: bool | None,
+    served: bool | None,
     exit_code: bool | None,
     config: str | None,
     json: bool | None,
@@ -34,11 +36,13 @@ def drift(
 
     if watch and (once or exit_code or json):
         raise InputError("--watch excludes --once, --exit-code and --json; expected it alone. Leave out the others.")
+    if served and (model or not watch):
+        raise InputError("--served is for --watch, without NAME; expected `slipway drift --watch --served`. Pass that.")
     resolved = config_of_model(model, config, values)
     if watch:
         stop = threading.Event()
         with stopped_by_signals(stop, interrupt=True):
-            watch_traffic(resolved, stop)
+            watch_traffic(resolved, stop, served=bool(served))
         return
     report = check(resolved)
     click.echo(summary.as_json(report.as_dict()) if json else report.text())

@@ -90,7 +90,8 @@ def abandoned(paths: list[Path]) -> Iterator[bool]:
 
 def _taken(stack: ExitStack, path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # For writing too: network file systems lock no file exclusively that is open for reading alone.
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     stack.callback(os.close, descriptor)

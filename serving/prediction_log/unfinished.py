@@ -55,7 +55,8 @@ def remove_unfinished(log: Path) -> None:
 
 def _remove(path: Path) -> None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # For writing too: network file systems lock no file exclusively that is open for reading alone.
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:  # finished meanwhile
         return
     try:

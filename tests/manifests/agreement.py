@@ -1,7 +1,7 @@
 """What no schema says: that the objects of an installation fit each other, and that each container is closed."""
 
 CREATED_BY_HAND = {"slipway-s3", "slipway-access-tokens", "slipway-reconciler", "slipway-mlflow", "slipway-setup"}
-CREATED_BY_HAND |= {"slipway-mlflow-login", "slipway-token-prometheus", "keys"}
+CREATED_BY_HAND |= {"slipway-mlflow-login", "slipway-token-prometheus", "slipway-drift", "keys"}
 JOBS = {"Job", "CronJob"}
 
 
@@ -102,6 +102,7 @@ def _volumes(objects):
 
 def _references(objects):
     maps, accounts = _named(objects, "ConfigMap"), _named(objects, "ServiceAccount")
+    claims = _named(objects, "PersistentVolumeClaim")
     for kind, name, _, pod in templates(objects):
         sources = [source for container in containers(pod) for source in container.get("envFrom", [])]
         asked = {each["configMapRef"]["name"] for each in sources if "configMapRef" in each}
@@ -110,6 +111,9 @@ def _references(objects):
         secrets |= {each["secret"]["secretName"] for each in pod.get("volumes", []) if "secret" in each}
         if missing := (asked - maps - CREATED_BY_HAND) | (secrets - CREATED_BY_HAND):
             yield f"{kind} {name}: refers to {sorted(missing)}"
+        volumes = [each["persistentVolumeClaim"] for each in pod.get("volumes", []) if "persistentVolumeClaim" in each]
+        if missing := {each["claimName"] for each in volumes} - claims:
+            yield f"{kind} {name}: claims {sorted(missing)}"
         if pod.get("serviceAccountName", "default") not in accounts | {"default"}:
             yield f"{kind} {name}: runs as {pod['serviceAccountName']}"
     for each in objects:

@@ -1,10 +1,13 @@
 """Every manifest, by Kubernetes' schemas of five versions, and by what no schema says."""
 
 import copy
+import re
 
 import pytest
 import yaml
 
+from pipeline.cli import main
+from pipeline.config import load_config
 from pipeline.in_cluster import write_manifests
 from tests.manifests import agreement, schemas
 from tests.manifests.rendered import FILES, KUBERNETES, OVERLAYS, built, documents, exports, of_export, overlay
@@ -79,6 +82,72 @@ def test_the_embedded_server_is_told_of_each_file_that_its_sidecar_mirrors():
     } <= set(deployment["spec"]["template"]["spec"]["containers"][0]["args"])
 
 
+def told(objects, name):
+    """What a CronJob's command is told, as the command itself reads it, and the configuration that it names."""
+    (container,) = part(objects, "CronJob", name)["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    slipway, command = container["command"]
+    assert slipway == "slipway"
+    words = [word for word in container["args"] if not word.startswith("--base=")]
+    assert "--config=/config/slipway.yaml" in words
+    return main.commands[command].make_context(command, words).params, part(objects, "ConfigMap", name)["data"]
+
+
+def config_of(data, tmp_path):
+    (tmp_path / "slipway.yaml").write_text(data["slipway.yaml"], encoding="utf-8")
+    return load_config(str(tmp_path / "slipway.yaml"))
+
+
+def test_the_training_of_the_night_has_a_reason_that_can_come_though_the_digits_never_change(tmp_path):
+    _, data = told(overlay("team"), "retrain")
+    config = config_of(data, tmp_path)
+    assert config.data.source == "digits"
+    assert config.retrain.max_age_days > 0
+
+
+def test_the_check_for_drift_reads_what_the_model_servers_log_and_may_write_nothing_there(tmp_path):
+    objects = overlay("drift")
+    words, data = told(objects, "drift")
+    assert not words["watch"], "a CronJob's check ends"
+    log = config_of(data, tmp_path).prediction_log
+    server = part(objects, "Deployment", "model-server")["spec"]["template"]["spec"]
+    check = part(objects, "CronJob", "drift")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert f"--prediction_log={log}" in server["containers"][0]["args"]
+    assert not mount(server, log).get("readOnly")
+    assert mount(check, log)["readOnly"]
+    assert claim(server, log)["claimName"] == claim(check, log)["claimName"]
+    assert part(objects, "PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert server["securityContext"]["runAsUser"] == check["securityContext"]["runAsUser"], "files are their owner's"
+
+
+def test_the_check_for_drift_has_a_login_of_mlflow_and_nothing_else():
+    (container,) = part(overlay("drift"), "CronJob", "drift")["spec"]["jobTemplate"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert container["envFrom"] == [{"secretRef": {"name": "slipway-drift"}}]
+    page = (KUBERNETES.parents[1] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| `slipway-drift` |"))
+    assert set(re.findall("`([A-Z_]+)`", row)) == {
+        *("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    }
+
+
+def test_the_images_that_log_and_read_the_log_have_pyarrow():
+    for name in ("serving-openvino", "pipeline"):  # what serving.Dockerfile and training.Dockerfile install
+        locked = (KUBERNETES.parents[1] / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+        assert re.search(r"^pyarrow==", locked, re.MULTILINE)
+
+
+def mount(pod, place):
+    """Where the pod's first container finds that path."""
+    (found,) = [each for each in pod["containers"][0]["volumeMounts"] if each["mountPath"] == place]
+    return found
+
+
+def claim(pod, place):
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    return volumes[mount(pod, place)["name"]]["persistentVolumeClaim"]
+
+
 def pod(objects):
     return part(objects, "Deployment")["spec"]["template"]["spec"]
 
@@ -117,6 +186,10 @@ BROKEN_SENSE = {
     "a volume without an end": lambda o: pod(o)["volumes"][0].update(emptyDir={}),
     "a volume that nobody mounts": lambda o: pod(o)["volumes"].append({"name": "x", "emptyDir": {"sizeLimit": "1Mi"}}),
     "a ConfigMap that is not there": lambda o: o.remove(part(o, "ConfigMap")),
+    "a volume that nobody made": lambda o: (
+        pod(o)["volumes"][0].pop("emptyDir"),
+        pod(o)["volumes"][0].update(persistentVolumeClaim={"claimName": "x"}),
+    ),
     "a ServiceAccount that is not there": lambda o: o.remove(part(o, "ServiceAccount")),
     "a Service of another version": lambda o: part(o, "Service", "resnet50")["spec"]["selector"].update(
         {"slipway/version": "4"}

@@ -6,7 +6,7 @@ import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "rules.yml"
-MANIFEST = DEPLOY / "kubernetes" / "overlays" / "monitoring" / "prometheus-rule.yaml"
+MANIFEST = DEPLOY / "kubernetes" / "base" / "monitoring" / "prometheus-rule.yaml"
 _HEAD = """\
 # deploy/prometheus/rules.yml for Prometheus' operator, written by python -m tests.monitoring.prometheus_rule.
 apiVersion: monitoring.coreos.com/v1

@@ -10,6 +10,8 @@ import time
 import numpy as np
 import pytest
 
+from pipeline.config import load_config
+from pipeline.drift.watching import ServedDriftTurn
 from serving.prediction_log.reading import read_records
 from tests.pipeline.drift_world import NAME, SMALL, reference_of
 from tests.pipeline.lifecycle_world import json_of
@@ -168,6 +170,32 @@ def test_a_log_that_is_not_there_is_said(drifting, monkeypatch):
 @pytest.mark.parametrize("words", [("--once",), ("--json",), ("--exit-code",)])
 def test_watching_excludes_what_is_of_one_check(drifting, monkeypatch, words):
     assert drift(drifting, monkeypatch, "--watch", *words).code == 2
+
+
+@pytest.mark.parametrize("words", [("--served",), (NAME, "--watch", "--served")])
+def test_what_is_served_is_for_watching_alone_and_takes_no_name(drifting, monkeypatch, words):
+    done = drifting.call(monkeypatch, "drift", *SMALL, *words)
+    assert done.code == 2
+    assert "expected `slipway drift --watch --served`" in done.error
+
+
+def test_watching_what_is_served_checks_each_champion_and_goes_on_where_one_cannot_be(drifting, monkeypatch):
+    drifting.champion()
+    drifting.asked(40)
+    drifting.version("young")  # no champion yet
+    drifting.reference = None
+    drifting.made_live(drifting.version("before"))
+    drifting.made_live(drifting.version("other"))  # nobody asks reconcile to serve it
+    for name in ("before", "young"):
+        drifting.mlflow.set_registered_model_tag(name, "slipway.serving", "true")
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", drifting.uri)
+    config = load_config(None, {"name": NAME, "prediction_log": str(drifting.log)})
+    text = ServedDriftTurn(config).one_pass().text
+    first, second = text.split("; ", 1)
+    assert first.startswith("before: not checked: before version 1 has no reference statistics")
+    assert second == "digits version 1: drift unknown: 40 records of 1500, 1460 are missing"
+    assert tags(drifting)["slipway.drift"] == "unknown"
 
 
 @pytest.mark.integration  # a process that imports MLflow

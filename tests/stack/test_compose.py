@@ -34,7 +34,7 @@ def check(command, arguments):
 
 def test_the_services_are_those_of_make_stack_and_what_prepares_them():
     assert set(SERVICES) == {
-        *("postgresql", "s3", "mlflow", "sync", "model-server", "reconciler", "prometheus"),
+        *("postgresql", "s3", "mlflow", "sync", "model-server", "reconciler", "drift", "prometheus"),
         "setup",
     }
 
@@ -51,6 +51,20 @@ def test_the_reconcilers_command_is_one_that_slipway_takes():
     assert config.reconcile.addresses == ("grpc://model-server:8500",)
     published = SERVICES["mlflow"]["ports"][0].rpartition(":")[0]
     assert config.reconcile.mlflow_ui == f"http://{published}"
+
+
+def test_the_drift_check_reads_what_the_model_server_logs_and_may_write_nothing_there():
+    match SERVICES["drift"]["command"]:
+        case ["python", "-m", "pipeline", "drift", *rest]:
+            told = slipway.commands["drift"].make_context("drift", rest).params
+        case other:
+            pytest.fail(f"{other}")
+    assert (told["watch"], told["served"], told["config"]) == (True, True, "/slipway.yaml")
+    log = load_config(str(DEPLOY / "slipway.yaml")).prediction_log
+    assert f"--prediction_log={log}" in SERVICES["model-server"]["command"]
+    assert f"./data/predictions:{log}" in SERVICES["model-server"]["volumes"]
+    assert f"./data/predictions:{log}:ro" in SERVICES["drift"]["volumes"]
+    assert set(SERVICES["drift"]["secrets"]) == {"mlflow-slipway", "pgpass-slipway"}
 
 
 def test_the_sidecars_command_is_one_that_it_takes():
@@ -98,7 +112,7 @@ def test_a_service_runs_as_nobodys_root_on_a_file_system_that_it_cannot_write(na
     assert "privileged" not in service
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICES if name not in {"setup", "reconciler"}])
+@pytest.mark.parametrize("name", [name for name in SERVICES if name not in {"setup", "reconciler", "drift"}])
 def test_what_others_wait_for_says_when_it_is_well(name):
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
 

@@ -13,9 +13,13 @@ import pytest
 
 from deploy.stack.daemon import Daemon
 from deploy.stack.folder import Folder
+from deploy.stack.mlflow_server import MlflowServer
 from deploy.stack.postgresql import PostgreSQL
 from deploy.stack.service import program
-from deploy.stack.serving_path import model_server
+from deploy.stack.serving_path import drift, drift_environment, model_server, write_configuration
+from deploy.stack.stack import Stack
+from pipeline.cli import main as slipway
+from pipeline.config import load_config
 from slipway.errors import ConflictError, InputError, SlipwayError
 from tests.pipeline.lifecycle_world import ROOT, wait_until
 
@@ -30,7 +34,7 @@ def folder(tmp_path):
 
 
 def mode(path):
-    return stat.S_IMODE(path.stat().st_mode)
+    return stat.S_IMODE(Path(path).stat().st_mode)
 
 
 def test_a_process_is_found_again_by_whoever_looks_and_ended_by_them(folder):
@@ -105,6 +109,30 @@ def test_the_model_server_is_told_of_each_file_that_its_sidecar_mirrors(folder, 
     words = model_server(folder)
     for flag, name in (("model_config", "labels.config"), ("traffic_config", "traffic.json"), ("page", "page.json")):
         assert f"--{flag}_file={base / name}" in words
+
+
+def test_the_drift_check_reads_what_the_model_server_logs_of_every_served_model(folder, monkeypatch):
+    monkeypatch.setattr("deploy.stack.serving_path.Program", lambda _daemon, command, *_: command)
+    write_configuration(folder)
+    config = load_config(str(folder.path / "slipway.yaml"))
+    assert f"--prediction_log={config.prediction_log}" in model_server(folder)
+    assert mode(config.prediction_log) == 0o700
+    words = drift(folder, {})
+    assert words[:4] == [sys.executable, "-m", "pipeline", "drift"]
+    told = slipway.commands["drift"].make_context("drift", words[4:]).params
+    assert (told["served"], told["watch"], told["config"]) == (True, True, str(folder.path / "slipway.yaml"))
+
+
+def test_the_drift_check_has_no_key_of_s3_and_no_token_of_the_model_server(folder):
+    database = PostgreSQL(folder)
+    needs = drift_environment(MlflowServer(folder, database, None), database)
+    login = {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
+    assert set(needs) == {*login, "SLIPWAY_DATABASE_URL", "PGPASSFILE"}
+
+
+def test_the_stack_checks_for_drift_once_mlflow_is_there(folder):
+    part = Stack(folder.path).parts["drift"]
+    assert part.needs == ("mlflow",)
 
 
 def test_a_password_is_made_once_and_only_its_owner_may_read_it(folder):

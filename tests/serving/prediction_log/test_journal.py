@@ -1,5 +1,7 @@
 """A journal is read up to its last whole batch, wherever its writer was killed."""
 
+import errno
+import fcntl
 import os
 
 import pyarrow as pa
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 
 from serving.prediction_log.columns import records_batch
 from serving.prediction_log.journal import Journal, abandoned, read_journal
+from serving.prediction_log.rotation import rotate_abandoned
 from serving.prediction_log.schema import RECORDS, schema
+from serving.prediction_log.unfinished import remove_unfinished
 from tests.serving.prediction_log.answers import answer
 
 
@@ -92,3 +96,20 @@ def test_a_journal_is_abandoned_only_when_its_writer_is_gone(tmp_path):
     (tmp_path / "a").unlink()
     with abandoned([tmp_path / "a"]) as is_free:
         assert not is_free
+
+
+def test_no_lock_is_taken_by_a_file_that_is_open_for_reading_alone_which_nfs_refuses(tmp_path, monkeypatch):
+    real = fcntl.flock
+
+    def as_over_nfs(descriptor, how):
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", as_over_nfs)
+    (tmp_path / "m").mkdir()
+    Journal(tmp_path / "m" / "0123456789abcdef-000001.records.arrows", schema(RECORDS)).close()
+    (tmp_path / "m" / ".begun").touch()
+    rotate_abandoned(tmp_path)
+    remove_unfinished(tmp_path)
+    assert list((tmp_path / "m").iterdir()) == []
