@@ -13,6 +13,7 @@ from slipway.errors import InputError, NotFoundError, SlipwayError, UnavailableE
 
 _PROBE_S = 5
 _REMEDY = "Start it, or set MLFLOW_TRACKING_URI to one that runs."
+_BUSY = "Others write to it: repeat the command, or keep what is recorded in PostgreSQL, which many may write to."
 _DENIED = re.compile(r"failed with error code (401|403)\b")
 _LOGIN = {
     "401": "the server refuses the login, or there is none. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
@@ -140,8 +141,7 @@ def mlflow_errors(place: str) -> Iterator[None]:
             raise InputError(f"{without_credentials(place)}: {_LOGIN[denied[1]]}") from exc
         no_answer = str(exc).startswith("API request to") and "failed with exception" in str(exc)
         kind = UnavailableError if no_answer else _BY_CODE.get(exc.error_code, SlipwayError)
-        remedy = f" {_REMEDY}" if kind is UnavailableError else ""
-        raise kind(f"{without_credentials(place)}: {_root_cause(exc)}.{remedy}") from exc
+        raise kind(f"{without_credentials(place)}: {_root_cause(exc)}.{_remedy(kind, exc)}") from exc
     except (SQLAlchemyError, OSError) as exc:
         raise UnavailableError(
             f"{without_credentials(place)}: {type(exc).__name__}: {_root_cause(exc)}. "
@@ -170,3 +170,9 @@ def _of_s3(place: str, exc: Exception) -> SlipwayError:
         f"{text}. Expected an answer of S3: check MLFLOW_S3_ENDPOINT_URL, AWS_DEFAULT_REGION and the network, then "
         "repeat the command."
     )
+
+
+def _remedy(kind: type[SlipwayError], exc: Exception) -> str:
+    if kind is not UnavailableError:
+        return ""
+    return f" {_BUSY if 'database is locked' in str(exc) else _REMEDY}"

@@ -254,6 +254,14 @@ def test_a_refusal_by_s3_is_told_by_its_code(code, kind):
         raise ClientError({"Error": {"Code": code, "Message": "no"}}, "GetObject")
 
 
+def test_a_database_that_others_write_to_says_what_else_there_is():
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+    with pytest.raises(UnavailableError, match=r"run r: database is locked\. .*PostgreSQL"), mlflow_errors("run r"):
+        raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
+
+
 def test_an_artifact_of_a_run_is_read_back_and_replaced(world):
     run_id = world.run()
     for data in (b"\x00first", b"second"):
