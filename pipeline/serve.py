@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from pipeline.progress import report
 from pipeline.promotion import champion_and_previous, open_ledger
 from pipeline.publication import publish, verify_source
 from pipeline.signing.trust import check_runs_signed_bytes_only, required_keys
+from pipeline.telemetry import METRICS_PATH, Show
 from registry.client import ModelVersion, Registry
 from registry.ledger import CHAMPION
 from serving.model_config import (
@@ -47,10 +48,19 @@ class Listen:
     doors: Doors = field(default_factory=Doors)
 
 
-def serve(config: Config, target: str, listen: Listen, runtime: str | None = None, *, reconcile: bool = False) -> int:
+def serve(
+    config: Config,
+    target: str,
+    listen: Listen,
+    runtime: str | None = None,
+    *,
+    show: Show = Show(),  # noqa: B008  it is frozen
+    reconcile: bool = False,
+) -> int:
     """Serve until stopped; returns the exit code. Refuses (IntegrityError) bytes that are not the registered ones.
 
     runtime: the embedded server's, or None for its default; InputError with another target, which has none to choose.
+    show: of metrics, log and traces; InputError for what the target has none of.
     reconcile: `slipway reconcile --watch` runs beside the server, once that answers; InputError with target mlflow.
     """
     from serving.targets import ServeSpec, open_target
@@ -60,16 +70,23 @@ def serve(config: Config, target: str, listen: Listen, runtime: str | None = Non
     extra_args = (*_runtime_flag(runtime, target), *_keys_flag(config, target), *_log_flag(config, target), *doors)
     if reconcile:
         _check_watchable(target)
+    watcher_arguments = show.watcher_arguments(reconcile=reconcile)
     registry = Registry()
     champion = registry.require_alias(config.name, CHAMPION)
 
     def announce(where: Addresses) -> None:
         report(f"serving {champion.name} version {champion.version} at {where}")
+        if show.metrics:
+            report(f"metrics at {where.rest}{METRICS_PATH}")
         if reconcile:
             # Not before: a pass that finds no server starts one of its own to ask the golden requests.
-            stack.enter_context(_watcher(config, listen))
+            stack.enter_context(_watcher(config, listen, watcher_arguments))
 
-    with _model_directory(registry, champion, target) as model_directory, ExitStack() as stack:
+    with (
+        show.telemetry() as telemetry,
+        _model_directory(registry, champion, target) as model_directory,
+        ExitStack() as stack,
+    ):
         base = Path()
         if model_directory is None:
             champion = _prepare_base(config, registry, champion)
@@ -83,6 +100,7 @@ def serve(config: Config, target: str, listen: Listen, runtime: str | None = Non
             model_directory=model_directory,
             extra_args=extra_args,
             tls=listen.doors.tls,
+            telemetry=telemetry,
         )
         return run(open_target(target), spec, announce=announce)
 
@@ -151,7 +169,7 @@ def _check_watchable(target: str) -> None:
 
 
 @contextmanager
-def _watcher(config: Config, listen: Listen) -> Iterator[None]:
+def _watcher(config: Config, listen: Listen, arguments: Sequence[str]) -> Iterator[None]:
     """`slipway reconcile --watch` for the server at `listen`, in a process of its own, for the length of the block."""
     scheme = "grpcs" if listen.doors.tls else "grpc"
     server = f"{scheme}://{reachable(listen.host)}:{listen.grpc_port}"
@@ -159,7 +177,7 @@ def _watcher(config: Config, listen: Listen) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="slipway-watch-") as scratch:
         file = Path(scratch, "config.yaml")
         file.write_text(config_to_json(followed), encoding="utf-8")  # JSON is YAML
-        with beside("pipeline", ("reconcile", "--watch", f"--config={file}")):
+        with beside("pipeline", ("reconcile", "--watch", f"--config={file}", *arguments)):
             yield
 
 

@@ -81,6 +81,11 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter an option
 @option("--ssl-config", "SSLConfig, as text: REST and gRPC over TLS.")
 @option("--access-log", "File that gets a line of JSON for each request; - is standard output.")
 @option("--insecure", "Listen for other machines although nothing asks who they are.", bool)
+@option("--metrics", "Metrics for Prometheus, at /metrics of the REST port.", bool)
+@option("--log-format", "Of the server's own log: text, or json, an object a line.  [default: text]")
+@option("--trace-endpoint", "Address of an OTLP/HTTP collector that gets spans of predictions.")
+@option("--trace-sample", "Share of predictions that are traced, 0 to 1.  [default: 1]", float)
+@option("--reconcile-metrics-port", "With --reconcile: page for Prometheus, of registry and ledger, there.", int)
 @option("--ui", "Start the MLflow UI beside it, on port 5000.", bool)
 @option("--reconcile", "Follow what is promoted in MLflow: `slipway reconcile --watch` beside it.", bool)
 @config_options("name", "base", "prediction_log", "workdir", "reconcile")
@@ -96,16 +101,24 @@ def serve(
     """Serve the champion until stopped; a promotion or rollback switches it while it runs."""
     from pipeline import serve as serving_step
     from pipeline.doors import Doors
+    from pipeline.telemetry import Show
 
     runtime, follow = values.pop("runtime"), values.pop("reconcile")
     doors = Doors(
         values.pop("access_tokens"), values.pop("ssl_config"), values.pop("access_log"), bool(values.pop("insecure"))
     )
+    show = Show(
+        bool(values.pop("metrics")),
+        values.pop("log_format") or "",
+        values.pop("trace_endpoint") or "",
+        values.pop("trace_sample"),
+        values.pop("reconcile_metrics_port"),
+    )
     resolved, target = config_from(config, values), target or "embedded"
     rest, grpc = 8501 if rest_port is None else rest_port, 8500 if grpc_port is None else grpc_port
     listen = serving_step.Listen(host or "127.0.0.1", rest, grpc, doors)
     with serving_step.mlflow_ui(resolved) if ui else contextlib.nullcontext(resolved) as told:
-        sys.exit(serving_step.serve(told, target, listen, runtime, reconcile=bool(follow)))
+        sys.exit(serving_step.serve(told, target, listen, runtime, show=show, reconcile=bool(follow)))
 
 
 @click.command(cls=Command)

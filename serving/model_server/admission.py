@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from serving.model_server.errors import ServingError
+from serving.model_server.errors import RefusedError
 from serving.model_server.waiting import Nobody, Queue, Ticket
 from serving.wire.status_pb2 import Code
 
@@ -68,10 +68,10 @@ class Admission:
         return max(least, min(_WELCOME, int(rate * _LONGEST_WELCOME_S)), int(rate * self._longest_wait_s))
 
     def check(self) -> None:
-        """ServingError RESOURCE_EXHAUSTED if one more prediction would wait too long."""
+        """RefusedError RESOURCE_EXHAUSTED if one more prediction would wait too long."""
         if self._longest_wait_s and self._in_flight >= self.limit:
             self._on_refused()
-            raise ServingError(
+            raise RefusedError(
                 Code.RESOURCE_EXHAUSTED,
                 f"The server is overloaded: {self._in_flight} requests wait to be answered. Send this one again later.",
             )

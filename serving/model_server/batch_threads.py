@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serving.model_server.batching_parameters import BatchingParameters
-from serving.model_server.errors import ServingError, invalid_argument
+from serving.model_server.errors import RefusedError, invalid_argument
 from serving.wire.status_pb2 import Code
 
 
@@ -52,9 +52,9 @@ class _Queue:
         self._batches: deque[_Batch] = deque()
 
     def add(self, request: Any, size: int, now: float) -> list[Part]:
-        """Put a request's rows into batches; ServingError UNAVAILABLE if there is no room."""
+        """Put a request's rows into batches; RefusedError UNAVAILABLE if there is no room."""
         if self._is_full(size):
-            raise ServingError(Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full")
+            raise RefusedError(Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full")
         parts: list[Part] = []
         start = 0
         while start < size or not parts:
@@ -109,7 +109,8 @@ class BatchThreads:
     def enqueue(self, kind: Hashable, request: Any, size: int, rules: BatchingParameters, run: RunBatch) -> list[Part]:
         """Have `request`, of `size` rows, run with others of its kind; the parts it was cut into, to wait for.
 
-        ServingError INVALID_ARGUMENT if it is larger than a batch may be, UNAVAILABLE if the queue is full.
+        ServingError INVALID_ARGUMENT if it is larger than a batch may be, RefusedError UNAVAILABLE if it
+        finds the queue full.
         """
         if size > rules.max_batch_size:
             raise invalid_argument(f"Task size {size} is larger than maximum input batch size {rules.max_batch_size}")

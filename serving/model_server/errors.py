@@ -43,6 +43,10 @@ class ServingError(Exception):
         return _HTTP_STATUS.get(self.code, 500)
 
 
+class RefusedError(ServingError):
+    """A request that was not run since too many came: neither it nor a version is at fault."""
+
+
 def invalid_argument(message: str) -> ServingError:
     """The request itself is wrong."""
     return ServingError(Code.INVALID_ARGUMENT, message)

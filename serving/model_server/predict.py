@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from serving.model_server.errors import ServingError, failed_precondition, invalid_argument
+from serving.model_server.errors import RefusedError, ServingError, failed_precondition, invalid_argument
 from serving.model_server.request import Run, current_request
 from serving.model_server.runtimes import Runtime
 from serving.wire.meta_graph_pb2 import SignatureDef, TensorInfo
@@ -53,6 +53,9 @@ def run_signature(
     started = time.perf_counter()
     try:
         found = runtime.run(name, inputs, outputs)
+    except RefusedError:
+        request.refused(name)
+        raise
     except BaseException:
         request.failed(name, time.perf_counter() - started)
         raise

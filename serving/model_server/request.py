@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
 
-_SERVERS_OWN = {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
+# UNAVAILABLE is none: it is said of a batch's queue that is full alone.
+_SERVERS_OWN = {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.DATA_LOSS}
 
 
 class Run(NamedTuple):
@@ -134,6 +135,11 @@ class Request:
         """The version failed a signature for this request."""
         self.run_failed = True
         self._count(signature, took_s)
+
+    def refused(self, signature: str) -> None:
+        """A signature was not run for this request, since too many came."""
+        self.signature = signature
+        self._metrics.refused()
 
     @property
     def row_labels(self) -> RowLabels:

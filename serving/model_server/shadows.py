@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from queue import Full, Queue
 
 from serving.model_server.answered import Answered
+from serving.model_server.errors import RefusedError
 from serving.model_server.predict import run_signature
 from serving.model_server.request import Run
 from serving.model_server.tally import first_classes
@@ -102,6 +103,9 @@ class Shadows:
             try:
                 for run in copy.runs:
                     found = run_signature(lease.runtime, run.signature, run.inputs, run.outputs)
+            except RefusedError:
+                lease.tally.dropped()
+                return
             except Exception:  # noqa: BLE001  whatever it is, this version failed where another one answered
                 lease.tally.failed(shadow=True)
                 return

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol, cast
 
+from serving.targets.telemetry import Telemetry
 from slipway.errors import InputError
 from slipway.names import check_model_name
 
@@ -28,6 +29,7 @@ class ServeSpec:
     host: the address to listen on; a target that cannot choose says so in its docstring.
     model_directory: a verified local copy of a version's MLflow model; the target `mlflow` serves that, and no base.
     tls: whether `extra_args` have the server speak TLS.
+    telemetry: what is to be seen of it; a target that cannot show it refuses.
     extra_args: passed to the server as they are, after our own.
     """
 
@@ -39,6 +41,7 @@ class ServeSpec:
     model_directory: Path | None = None
     extra_args: tuple[str, ...] = ()
     tls: bool = False
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def __post_init__(self) -> None:
         check_model_name(self.name)

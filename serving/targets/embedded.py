@@ -31,6 +31,9 @@ class Embedded:
                 f"--traffic_config_file={spec.base.absolute() / TRAFFIC_FILE}",
                 f"--page_file={spec.base.absolute() / PAGE_FILE}",
                 f"--default_label={_LIVE}",
+                *spec.telemetry.flags(
+                    "embedded", "monitoring_config_file", "log_format", "trace_endpoint", "trace_sample"
+                ),
                 *spec.extra_args,
             )
         )

@@ -19,6 +19,7 @@ class Mlflow:
 
     def command(self, spec: ServeSpec) -> Command:
         """See Target."""
+        spec.telemetry.flags("mlflow")  # it has none
         directory = spec.model_directory
         if directory is None or not (directory / "MLmodel").is_file():
             raise InputError(

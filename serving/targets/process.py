@@ -148,16 +148,20 @@ def check_ports_free(addresses: Addresses, host: str) -> None:
     """InputError if something listens on a port of `addresses` on `host`."""
     for flag, address in (("--rest-port", addresses.rest), ("--grpc-port", addresses.grpc)):
         port = urlsplit(address).port
-        if port is None:
-            continue
-        try:
-            with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-                pass
-        except OSError as error:
-            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror})"
-            raise InputError(
-                f"port {port} on {host} {reason}; expected a free one. End what listens there, or pass another {flag}."
-            ) from error
+        if port is not None:
+            check_port_free(flag, host, port)
+
+
+def check_port_free(flag: str, host: str, port: int) -> None:
+    """InputError, for the flag that named it, if something listens on that port."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror})"
+        raise InputError(
+            f"port {port} on {host} {reason}; expected a free one. End what listens there, or pass another {flag}."
+        ) from error
 
 
 def _last_line(log: Path) -> str:

@@ -24,9 +24,10 @@ class TensorFlowModelServer:
     def command(self, spec: ServeSpec) -> Command:
         """See Target."""
         config = tensorflow_serving.config_file(spec, "models.config")
+        telemetry = spec.telemetry.flags(BINARY, "monitoring_config_file")
         binary = shutil.which(BINARY)
         if binary:
-            return Command((binary, *_flags(config, spec.grpc_port, spec.rest_port), *spec.extra_args))
+            return Command((binary, *_flags(config, spec.grpc_port, spec.rest_port), *telemetry, *spec.extra_args))
         docker = shutil.which("docker")
         problem = _docker_problem(docker) if docker else "there is no docker either"
         if docker is None or problem:
@@ -35,7 +36,7 @@ class TensorFlowModelServer:
                 "tensorflow-model-server`, from TensorFlow Serving's own apt repository), or start docker and "
                 f"`docker pull {IMAGE}`, or use `--target embedded`."
             )
-        return Command(_in_container(docker, spec, config))
+        return Command(_in_container(docker, spec, config, telemetry))
 
     def addresses(self, spec: ServeSpec) -> Addresses:
         """See Target."""
@@ -55,8 +56,8 @@ def _flags(config: Path, grpc_port: int, rest_port: int) -> tuple[str, ...]:
     )
 
 
-def _in_container(docker: str, spec: ServeSpec, config: Path) -> tuple[str, ...]:
-    base = config.parent
+def _in_container(docker: str, spec: ServeSpec, config: Path, telemetry: tuple[str, ...]) -> tuple[str, ...]:
+    base, monitoring = config.parent, spec.telemetry.monitoring_config
     return (
         docker,
         "run",
@@ -67,9 +68,11 @@ def _in_container(docker: str, spec: ServeSpec, config: Path) -> tuple[str, ...]
         f"--publish={spec.host}:{spec.rest_port}:{_REST_PORT}",
         # models.config names absolute paths of this machine: the base stands at the same path inside.
         f"--mount=type=bind,source={base},target={base},readonly",
+        *([f"--mount=type=bind,source={monitoring},target={monitoring},readonly"] if monitoring else []),
         f"--entrypoint={BINARY}",
         IMAGE,
         *_flags(config, _GRPC_PORT, _REST_PORT),
+        *telemetry,
         *spec.extra_args,
     )
 

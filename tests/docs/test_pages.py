@@ -46,7 +46,10 @@ def check_command(command: str) -> None:
         case ["mlflow", "deployments", name, *rest]:
             deployments.commands[name].make_context(name, rest, parent=click.Context(deployments))
         case ["slipway-model-server", *rest] | ["python", "-m", "serving.model_server", *rest]:
-            parse_flags([*rest, "--model_base_path=x"])
+            # A file that is not there is refused: one that is stands for it.
+            there = [re.sub(r"_config_file=.*", f"_config_file={__file__}", word) for word in rest]
+            listed = any(word.startswith("--model_config_file=") for word in rest)
+            parse_flags(there if listed else [*there, "--model_base_path=x"])
         case ["python", "-m", module, *_]:
             assert importlib.util.find_spec(module)
         case [program, *_]:

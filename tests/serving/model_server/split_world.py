@@ -13,7 +13,7 @@ import uvicorn
 
 from serving.model_server.admission import Admission
 from serving.model_server.answered import Answered
-from serving.model_server.errors import invalid_argument
+from serving.model_server.errors import RefusedError, invalid_argument
 from serving.model_server.grpc_api import GrpcApi
 from serving.model_server.grpc_server import make_grpc_server
 from serving.model_server.load_rules import LoadRules
@@ -28,6 +28,7 @@ from serving.model_server.traffic_file import TrafficFile
 from serving.observations import parse_observations
 from serving.servable.layout import LABELS, MANIFEST, published_path
 from serving.wire.predict_pb2 import PredictRequest
+from serving.wire.status_pb2 import Code
 from serving.wire.tensors import to_proto
 from slipway.files import sha256_file, write_atomically
 from tests.serving.model_server.fakes import eventually, put_version, settings, signature
@@ -35,7 +36,7 @@ from tests.serving.model_server.processes import free_ports
 
 NAMES = ("ant", "bee", "cat", "dog")
 OUTPUTS = {"output": ("float", [-1, 4]), "class_id": ("int64", [-1])}
-FAILS, REFUSED = 900.0, 800.0
+FAILS, REFUSED, FULL = 900.0, 800.0, 700.0
 PREDICT = "/tensorflow.serving.PredictionService/"
 
 
@@ -65,6 +66,8 @@ class Classifier:
         x = inputs["x"]
         if self.fails and (x == FAILS).any():
             raise RuntimeError("crashed with a secret")
+        if self.fails and (x == FULL).any():
+            raise RefusedError(Code.UNAVAILABLE, "the queue is full")
         if (x == REFUSED).any():
             raise invalid_argument("no such picture")
         class_id = (x.astype(np.int64) + self.shift) % 4

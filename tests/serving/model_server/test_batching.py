@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from serving.model_server.batch_threads import BatchThreads
 from serving.model_server.batching import BatchingRuntime, batched_loader
 from serving.model_server.batching_parameters import BatchingParameters
 from serving.model_server.errors import ServingError, invalid_argument
+from serving.model_server.metrics import Metrics
 from serving.model_server.predict import predict
+from serving.model_server.request import Request
 from serving.model_server.runtimes import Loaded, Variant
 from serving.wire.status_pb2 import Code
 from slipway.errors import InputError
@@ -154,6 +157,32 @@ def test_a_queue_that_is_full_refuses_as_unavailable():
     with pytest.raises(ServingError, match="queue to which this task was submitted is full") as refusal:
         futures[2].result(20)
     assert refusal.value.code == Code.UNAVAILABLE
+
+
+def test_a_prediction_that_finds_the_queue_full_counts_as_refused_and_as_no_failure_of_the_version():
+    errors = []
+    trace = SimpleNamespace(end=lambda _parts, _attributes, error: errors.append(error))
+    metrics = Metrics(tracing=SimpleNamespace(begin=lambda *_: trace))
+    batched = Batched(max_batch_size=1, max_enqueued_batches=1)
+    prediction = Request(metrics, "REST", "predict", "m")
+
+    def ask():
+        with prediction:
+            predict(batched.runtime, "", {"x": np.array([1.0], np.float32)})
+
+    batched.inner.gate.clear()
+    futures = [batched.ask(0.0)]
+    time.sleep(0.05)
+    futures.append(batched.ask(0.0))  # the whole queue, while the only thread is busy with the first
+    time.sleep(0.05)
+    with pytest.raises(ServingError, match="is full"), ThreadPoolExecutor(1) as pool:
+        pool.submit(ask).result(20)
+    batched.inner.gate.set()
+    assert [answer(future) for future in futures] == [[1.0], [1.0]]
+    assert errors == [""]
+    found = metrics.snapshot()
+    assert (found.refused, found.runs, prediction.run_failed) == (1, {}, False)
+    assert [(by.signature, by.code) for by in found.requests] == [("serving_default", Code.UNAVAILABLE)]
 
 
 def test_a_request_larger_than_a_batch_is_refused():

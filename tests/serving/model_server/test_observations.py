@@ -11,7 +11,7 @@ from serving.observations import Moments
 from slipway.errors import InputError, NotFoundError, UnavailableError
 from tests.serving.model_server.fakes import eventually
 from tests.serving.model_server.processes import free_ports
-from tests.serving.model_server.split_world import FAILS, REFUSED, two_versions
+from tests.serving.model_server.split_world import FAILS, FULL, REFUSED, two_versions
 
 UNKNOWN = "1-none-0011223344556677"
 
@@ -74,6 +74,19 @@ def test_what_a_run_raises_is_an_error_and_what_is_refused_before_it_is_none(wor
     assert world.ask(body="{")[0] == 400
     seen = world.seen("canary")
     assert (seen.requests, seen.errors, sum(seen.latency_ms.counts), seen.confidence.count) == (3, 2, 1, 1)
+
+
+def test_a_request_that_found_a_full_queue_counts_for_nobody_and_a_copy_as_dropped(tmp_path):
+    with two_versions(tmp_path, fails=True) as world:
+        world.split(canary=100)
+        assert world.ask(FULL)[0] == 503
+        assert (world.seen("canary").requests, world.seen("canary").errors) == (0, 0)
+        world.put(3, fails=False)
+        world.label(stable=3, canary=2)
+        world.split(shadow=100)
+        assert world.ask(FULL)[0] == 200
+        eventually(lambda: world.seen("canary").shadow.dropped == 1)
+        assert world.seen("canary").shadow.errors == 0
 
 
 def test_an_answer_of_several_images_counts_once_and_one_without_probabilities_has_no_confidence(world):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.targets import ServeSpec, open_target
+from serving.targets.telemetry import Telemetry
 from serving.targets.tensorflow_model_server import IMAGE
 from slipway.errors import InputError
 from tests.serving.targets.conftest import program
@@ -72,6 +73,52 @@ def test_without_the_binary_docker_runs_its_container(spec, binary):
     )
 
 
+SHOWN = Telemetry(Path("/m/monitoring.config"), "json", "http://127.0.0.1:4318", 0.01)
+
+
+def test_the_embedded_server_shows_what_is_asked_for(spec):
+    """Metrics, log and traces are its own flags, before the user's."""
+    argv = open_target("embedded").command(dataclasses.replace(spec, telemetry=SHOWN, extra_args=("--mine",))).argv
+    assert argv[-5:] == (
+        "--monitoring_config_file=/m/monitoring.config",
+        "--log_format=json",
+        "--trace_endpoint=http://127.0.0.1:4318",
+        "--trace_sample=0.01",
+        "--mine",
+    )
+
+
+def test_tensorflow_serving_shows_metrics_and_its_container_has_the_file(spec, binary):
+    """Its binary reads the same file as the embedded server; the container reads it at the same path."""
+    metrics = dataclasses.replace(spec, telemetry=Telemetry(SHOWN.monitoring_config))
+    target = open_target("tensorflow_model_server")
+    assert target.command(metrics).argv[-1] == f"--monitoring_config_file={SHOWN.monitoring_config}"
+    binary.unlink()
+    program(binary.parent / "docker", DAEMON)
+    argv = target.command(metrics).argv
+    assert argv[-1] == f"--monitoring_config_file={SHOWN.monitoring_config}"
+    mount = f"--mount=type=bind,source={SHOWN.monitoring_config},target={SHOWN.monitoring_config},readonly"
+    assert mount in argv[: argv.index(IMAGE)]
+
+
+@pytest.mark.parametrize(
+    ("target", "telemetry", "option"),
+    [
+        ("mlflow", Telemetry(SHOWN.monitoring_config), "--metrics"),
+        ("mlflow", Telemetry(log_format="json"), "--log-format"),
+        ("tensorflow_model_server", Telemetry(log_format="json"), "--log-format"),
+        ("tensorflow_model_server", Telemetry(trace_endpoint="http://ada:secret@c"), "--trace-endpoint"),
+    ],
+)
+def test_what_a_target_cannot_show_is_refused(target, telemetry, option, spec, binary):
+    """Rather than served without it."""
+    with pytest.raises(
+        InputError, match=rf"^{option}: target {target} has none. Use --target embedded, or leave"
+    ) as error:
+        open_target(target).command(dataclasses.replace(spec, telemetry=telemetry))
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize(("docker", "problem"), [(None, "no docker either"), (NO_DAEMON, "no daemon .*Cannot connect")])
 def test_without_binary_and_docker_the_error_says_how_to_get_one(docker, problem, spec, binary):
     """A docker client without its daemon counts as none; the error quotes it."""
@@ -114,3 +161,12 @@ def test_the_page_on_tensorflow_serving_shows_what_is_started(start, spec, binar
     shown = re.search(rf"^\$ ({start} .*)$", page, re.MULTILINE)[1].replace("$PWD/serving_base", str(spec.base))
     defaults = ServeSpec("resnet50", spec.base)
     assert tuple(shlex.split(shown)[1:]) == open_target("tensorflow_model_server").command(defaults).argv[1:]
+
+
+def test_the_page_on_monitoring_shows_what_is_started_with_all_that_is_to_be_seen(spec):
+    """docs/monitoring.md has the command by hand, whole: without --default_label it would not serve the champion."""
+    page = (Path(__file__).parents[3] / "docs" / "monitoring.md").read_text()
+    shown = re.search(r"^\$ slipway-model-server (.*)$", page, re.MULTILINE)[1]
+    words = shlex.split(shown.replace("$PWD/serving_base", str(spec.base)).replace("$PWD/deploy", "/m"))
+    defaults = ServeSpec("resnet50", spec.base, telemetry=SHOWN)
+    assert tuple(words) == open_target("embedded").command(defaults).argv[3:]
