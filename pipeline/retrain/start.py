@@ -25,11 +25,16 @@ def with_weights(config: Config, champion: ModelVersion | None, dataset: "Datase
     from pipeline.tracking import open_run
 
     if config.retrain.start == "scratch" or champion is None:
-        return _with(config, "none", keep_head=False) if _is_ours(config) or config.train.keep_head else config
+        return _from_scratch(config)
     same = learned_labels(open_run(champion.run_id)) == dataset.labels
     if not same:
         report(f"the classes are not those of champion version {champion.version}: its backbone alone is begun with")
     return _with(config, str(_fetched(Path(config.workdir).absolute() / _FOLDER, champion.run_id)), keep_head=same)
+
+
+def as_asked(config: Config) -> Config:
+    """A configuration without what a retraining put into it: who begins from scratch takes no champion's weights."""
+    return _from_scratch(config) if config.retrain.start == "scratch" else config
 
 
 def fetch_weights(config: Config) -> None:
@@ -40,6 +45,10 @@ def fetch_weights(config: Config) -> None:
     weights = Path(config.train.weights)
     if _is_ours(config) and not weights.is_file():
         _fetched(weights.parent, weights.stem)
+
+
+def _from_scratch(config: Config) -> Config:
+    return _with(config, "none", keep_head=False) if _is_ours(config) or config.train.keep_head else config
 
 
 def _with(config: Config, weights: str, *, keep_head: bool) -> Config:
