@@ -95,7 +95,7 @@ def _decided(config: Config, request: Request, registry: Registry, held: Lease, 
                 check_sets(config, dataset, champion_of(registry, config.name))
         if not decision.train:
             outcome = Outcome(config.name, "declined", decision.why)
-            record(registry, outcome, dataset, clock)
+            record(registry, outcome, clock)
             return outcome
     resumed = unfinished.run.run_id if unfinished else None
     tags = _tags(config, dataset, decision, request.to, unfinished)
@@ -105,7 +105,7 @@ def _decided(config: Config, request: Request, registry: Registry, held: Lease, 
     ):
         work = _Retraining(config, registry, held, run, decision)
         outcome = work.outcome(request.to, _budget(config, held, began_s), resumed=unfinished is not None)
-        record(registry, outcome, dataset, clock)
+        record(registry, outcome, clock)
         run.text("report.txt", outcome.text() + "\n")
         log_record(run, "report.json", outcome.as_dict())
         run.tags({OPEN: "", "slipway.retrain": outcome.ending})  # last: until then it can be gone on with

@@ -77,7 +77,7 @@ def images(folder, seed=0):
 @pytest.fixture
 def left(here):
     """A retraining on some images, for the champion, that was killed; and what it was begun with."""
-    lifecycle._loaded.cache_clear()  # noqa: SLF001 - another folder of the same name
+    lifecycle._loaded.cache_clear()
     images(here.folder / "images")
     images(here.folder / "apart", 3)
     asked = {"data.source": "images", "retrain.regression_set": "apart", "experiment": "test", "train.epochs": 3}
@@ -86,7 +86,7 @@ def left(here):
     dataset = lifecycle.data(began)
     log_config(with_overrides(began, {"train.weights": "champions/0.keras", "train.keep_head": True}), dataset, run)
     run.tags({DATASET: dataset.digest, OPEN: "digits", TO: "champion"})
-    lifecycle._loaded.cache_clear()  # noqa: SLF001 - what follows is another process
+    lifecycle._loaded.cache_clear()
     return SimpleNamespace(run=run, folder=here.folder, asked=lambda **more: config(**{**asked, **more}))
 
 
