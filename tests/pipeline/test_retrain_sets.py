@@ -10,11 +10,13 @@ import pytest
 from pipeline import lifecycle
 from pipeline.config import load_config, with_overrides
 from pipeline.retrain.regression import check_sets, named_sets, regression_rules
-from pipeline.retrain.start import fetch_weights
+from pipeline.retrain.seen import SEEN_ARTIFACT, log_seen, seen_by
+from pipeline.retrain.start import fetch_weights, with_weights
 from pipeline.retrain.unfinished import DATASET, OPEN, TO, begun
 from pipeline.run_inputs import log_config
 from pipeline.tracking import StepRun
 from slipway.errors import InputError
+from slipway.files import sha256_file
 from tests.pipeline.test_data import image_bytes
 from tests.registry.conftest import template_store, world  # noqa: F401 - fixtures
 
@@ -137,6 +139,36 @@ def test_images_that_have_changed_close_it(left):
     (left.folder / "images" / "cat" / "0.png").write_bytes(image_bytes(99))
     assert begun(left.asked(), "champion") is None
     assert left.run.tag("slipway.error") == "its images have changed since it began"
+
+
+def champion_that_saw(world, *seen):  # noqa: F811
+    champion = trained_with(world, "")
+    world.mlflow.log_text(champion.run_id, "weights", "network/model.keras")
+    if seen:
+        world.mlflow.log_text(champion.run_id, "\n".join(seen), SEEN_ARTIFACT)
+    return champion
+
+
+def test_a_champion_that_has_seen_images_of_the_set_is_not_begun_with(here, capsys):
+    apart = images(here.folder / "apart")
+    of_set = sha256_file(apart / "cat" / "0.png")
+    dataset = SimpleNamespace(labels=("cat", "dog"))
+    seen, unseen, unknown = (champion_that_saw(here, *each) for each in (("a" * 64, of_set), ("a" * 64,), ()))
+    assert with_weights(config("apart"), seen, dataset).train.weights == "none"
+    assert "has seen 1 images of the regression set: begun from scratch" in capsys.readouterr().err
+    assert with_weights(config("apart"), unknown, dataset).train.weights == "none"
+    assert with_weights(config("apart"), unseen, dataset).train.weights.endswith(f"champions/{unseen.run_id}.keras")
+    assert with_weights(config(""), seen, dataset).train.weights.endswith(f"champions/{seen.run_id}.keras")
+
+
+def test_what_a_network_has_seen_goes_on_to_those_that_begin_with_it(here):
+    records = [SimpleNamespace(sha256=letter * 64) for letter in "bc"]
+    dataset = SimpleNamespace(train=records[:1], validation=records[1:])
+    first = champion_that_saw(here, "a" * 64)
+    for earlier, seen in ((first.run_id, frozenset(letter * 64 for letter in "abc")), (here.run(), None)):
+        run = StepRun(here.run())
+        log_seen(config(**{"train.weights": f"champions/{earlier}.keras"}), dataset, run)
+        assert seen_by(run) == seen
 
 
 def test_weights_are_brought_back_to_where_the_run_has_them_and_older_ones_go(here):
