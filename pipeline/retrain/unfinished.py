@@ -102,12 +102,14 @@ def _of_candidate(config: Config, to: str) -> dict[str, Any]:
         found |= flat(getattr(config, section), f"{section}.")
     if config.retrain.start == "champion":
         del found["train.weights"], found["train.keep_head"]
-    return {key: _place(value) if key in _PLACES else value for key, value in found.items()}
+    return {key: place_as_text(value) if key in _PLACES else value for key, value in found.items()}
 
 
-def _place(source: str) -> str:
-    """A source's place as a text alone: what is there may be away for a moment."""
-    if source in ("", "none", "imagenet", DataConfig.source) or is_in_s3(source):
+def place_as_text(source: str) -> str:
+    """A source's place as a run has it, by its text alone: what is there may be away for a moment."""
+    if is_in_s3(source):
+        return source.rstrip("/")
+    if source in ("", "none", "imagenet", DataConfig.source):
         return source
     return str(Path(source).expanduser().absolute())
 

@@ -12,7 +12,7 @@ from pipeline.config import load_config, with_overrides
 from pipeline.retrain.regression import check_sets, named_sets, regression_rules
 from pipeline.retrain.seen import SEEN_ARTIFACT, log_seen, seen_by
 from pipeline.retrain.start import fetch_weights, with_weights
-from pipeline.retrain.unfinished import DATASET, OPEN, TO, begun
+from pipeline.retrain.unfinished import DATASET, OPEN, TO, begun, place_as_text
 from pipeline.run_inputs import log_config
 from pipeline.tracking import StepRun
 from slipway.errors import InputError
@@ -119,6 +119,13 @@ def test_one_that_would_make_another_candidate_than_is_asked_for_is_closed(left,
     assert re.fullmatch(f"another candidate is asked for now: {said}", left.run.tag("slipway.error"))
     assert not left.run.is_running
     assert begun(left.asked(), "champion") is None
+
+
+def test_places_are_the_same_however_they_are_written_and_whether_or_not_they_are_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert place_as_text("gone/images/") == place_as_text(str(tmp_path / "gone" / "images"))
+    assert place_as_text("s3://bucket/images/") == "s3://bucket/images"
+    assert place_as_text("digits") == "digits"
 
 
 @pytest.mark.parametrize("away", ["images", "apart"])
