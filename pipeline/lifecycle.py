@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.config import Config
 from pipeline.data.config import DataConfig
 from pipeline.progress import report
+from pipeline.retrain.regression import must_be_right, regression_rules
 from pipeline.run_inputs import check_labels, check_same_data, log_inputs, logged_bill, resumed_config, run_config
 from pipeline.signing.signer import configured_signer
 from pipeline.tracking import StepRun, check_tracking, open_run, step
@@ -123,8 +124,8 @@ def optimize(config: Config, run_id: str) -> "Comparison":
     check_labels(dataset, trained)
     check_same_data(dataset, trained)
     with step("optimize", config.experiment), tempfile.TemporaryDirectory(prefix="slipway-optimize-") as scratch:
-        network = load_network(trained)
-        return optimization.optimize(network, dataset, config.optimize, trained, Path(scratch), report)
+        images = optimization.Images(dataset, must_be_right(config, dataset.labels))
+        return optimization.optimize(load_network(trained), images, config.optimize, trained, Path(scratch), report)
 
 
 def register(config: Config, run_id: str) -> ModelVersion:
@@ -201,7 +202,6 @@ def gate(config: Config, version: ModelVersion) -> GateReport:
     A version that was retrained with a regression set is compared on that, too.
     """
     from pipeline.promotion import judge
-    from pipeline.retrain.regression import regression_rules
 
     with step("gate", config.experiment) as run:
         return judge(config, version, run, _evaluate_champion, regression_rules)

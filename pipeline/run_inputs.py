@@ -38,6 +38,7 @@ def log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
     """Record what a training starts from; a run that has it already must be of the same images."""
     from pipeline.data import mlflow_dataset
     from pipeline.provenance import git_commit
+    from pipeline.retrain.seen import log_seen
 
     if CONFIG_ARTIFACT in run.artifacts(""):
         check_same_data(dataset, run)
@@ -49,6 +50,7 @@ def log_inputs(config: Config, dataset: "Dataset", run: StepRun) -> None:
     run.dataset(mlflow_dataset(dataset), "training")
     run.text(BILL_ARTIFACT, bill_of_materials().decode())
     run.text(LABELS_ARTIFACT, json.dumps(dataset.labels, ensure_ascii=False))
+    log_seen(config, dataset, run)
     log_config(config, dataset, run)
 
 

@@ -39,10 +39,11 @@ def retrain(  # noqa: PLR0913, PLR0917 - one parameter an option
     from pipeline.retrain.schedule import keep_retraining
 
     request = Request(to or "champion", force=bool(force))
+    resolved = config_of_champion(model, config, values)  # for a schedule, too: what is wrong is said now, not at night
     if crontab:
         keep_retraining(crontab, _words(context))
         return
-    outcome = retrain_step(config_of_champion(model, config, values), request)
+    outcome = retrain_step(resolved, request)
     click.echo(summary.as_json(outcome.as_dict()) if json else outcome.line())
     sys.exit(outcome.exit_code)
 

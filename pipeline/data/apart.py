@@ -15,19 +15,26 @@ if TYPE_CHECKING:
 def excluded_digests(
     source: str, workdir: Path, named: tuple[str, str] = ("data.excluded", "--excluded")
 ) -> frozenset[str]:
-    """Hex SHA-256 of every image of `source`; none of an empty source. InputError where one cannot be read.
+    """Hex SHA-256 of every image of `source`; none where no source is named. InputError where one cannot be read.
 
+    So it is where a source has no images: that may be a mount that is away, and all of them would be trained on.
     named: the key and the option that the source was named by, for the error.
     """
     if not source:
         return frozenset()
     try:
-        return frozenset(sha256_file(candidate.file) for candidate in list_source(source, workdir).candidates)
+        found = frozenset(sha256_file(candidate.file) for candidate in list_source(source, workdir).candidates)
     except OSError as error:
         raise InputError(
             f"{named[0]}: {error.filename}: {error.strerror}; expected images that can be read, so that none "
             f"of them is trained on. Mend it, or pass another {named[1]}."
         ) from error
+    if not found:
+        raise InputError(
+            f"{named[0]}: {source!r} has no images; expected some that are to be left out. Restore them, or pass "
+            f"another {named[1]}."
+        )
+    return found
 
 
 def whole_set(source: str, labels: Sequence[str], workdir: Path, max_pixels: int) -> "Dataset":

@@ -14,9 +14,11 @@ import numpy.typing as npt
 from pipeline.optimize.config import OptimizeConfig
 from pipeline.optimize.figures import Answers, Speed
 from pipeline.optimize.session import Session, SessionError, Version
+from serving.servable.layout import REFERENCE_VARIANT
 
 Forward = Callable[[Any], npt.NDArray[np.float32]]
 _TIMED = 32  # different images that speed is measured with
+_TIMED_FILE = "timed.npy"
 _WARM_S = 0.2
 
 
@@ -62,20 +64,45 @@ def measure(
     bench: Bench, sizes_bytes: Mapping[str, int], batches: Iterable[Any], forward: Forward, config: OptimizeConfig
 ) -> Measured:
     """Ask each session of `bench` the images of `batches`, float32 [N, H, W, 3], which `forward` answers too."""
-    answers = {name: Answers() for name in bench.sessions}
     speeds = {name: Speed(session.load_s, sizes_bytes[name]) for name, session in bench.sessions.items()}
-    network = []
     with tempfile.TemporaryDirectory(prefix="slipway-measure-") as scratch:
-        file, timed = Path(scratch) / "pixels.npy", Path(scratch) / "timed.npy"
-        for turn, batch in enumerate(batches):
-            expected = forward(batch)
-            network.append(expected)
-            np.save(file, np.asarray(batch))
-            if not turn:
-                np.save(timed, np.asarray(batch)[:_TIMED])
-            bench.each(partial(_compare, answers, file, expected), turn)
-        _time(bench, speeds, timed, config)
-    return Measured(answers, speeds, np.concatenate(network), dict(bench.failures))
+        answers, network = _ask(bench, batches, forward, Path(scratch))
+        _time(bench, speeds, Path(scratch) / _TIMED_FILE, config)
+    return Measured(answers, speeds, network, dict(bench.failures))
+
+
+def worse_on(bench: Bench, batches: Iterable[Any], forward: Forward, truth: npt.NDArray[np.int32]) -> dict[str, str]:
+    """Why a variant may not be served: of images of a regression set it loses more than it wins. By its name."""
+    with tempfile.TemporaryDirectory(prefix="slipway-measure-") as scratch:
+        answers, network = _ask(bench, batches, forward, Path(scratch))
+    right = network.argmax(axis=1) == truth
+    found = {}
+    for name in bench.sessions.keys() - {REFERENCE_VARIANT}:
+        own = answers[name].classes() == truth
+        lost, won = int((right & ~own).sum()), int((own & ~right).sum())
+        if lost > won:
+            found[name] = (
+                f"of {len(truth)} images of the regression set it loses {lost} that the trained network has right, and "
+                f"wins {won}; expected no more lost than won"
+            )
+    return found
+
+
+def _ask(
+    bench: Bench, batches: Iterable[Any], forward: Forward, scratch: Path
+) -> tuple[dict[str, Answers], npt.NDArray[np.float32]]:
+    """What each session and `forward` answer; some of the first images stay in `scratch`."""
+    answers = {name: Answers() for name in bench.sessions}
+    network = []
+    file = scratch / "pixels.npy"
+    for turn, batch in enumerate(batches):
+        expected = forward(batch)
+        network.append(expected)
+        np.save(file, np.asarray(batch))
+        if not turn:
+            np.save(scratch / _TIMED_FILE, np.asarray(batch)[:_TIMED])
+        bench.each(partial(_compare, answers, file, expected), turn)
+    return answers, np.concatenate(network)
 
 
 def _compare(

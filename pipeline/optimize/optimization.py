@@ -4,7 +4,7 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from pipeline.optimize.config import OptimizeConfig
 from pipeline.optimize.figures import measurement, refusal, times_faster
 from pipeline.optimize.golden import clear_images, own_golden, same_first_classes
 from pipeline.optimize.kept import Passed, fetch_built, keep_built, keep_comparison
-from pipeline.optimize.measure import Bench, Measured, measure
+from pipeline.optimize.measure import Bench, Measured, measure, worse_on
 from pipeline.optimize.session import SessionError, Version
 from pipeline.optimize.table import Comparison
 from pipeline.tracking import StepRun
@@ -36,13 +36,23 @@ _BATCH = 32
 Report = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Images:
+    """What variants are compared on. must_be_right: the regression set, in the dataset's classes, if there is one."""
+
+    dataset: "Dataset"
+    must_be_right: "Dataset | None" = None
+
+
 def optimize(
-    network: "keras.Model", dataset: "Dataset", config: OptimizeConfig, run: StepRun, scratch: Path, report: Report
+    network: "keras.Model", images: Images, config: OptimizeConfig, run: StepRun, scratch: Path, report: Report
 ) -> Comparison:
     """Build the configured variants, or fetch those that were built for `run`, and compare them on the test split.
 
+    One that has fewer of the regression set right than the network is not to be served, either.
     Everything is logged to `run`. SessionError if the reference itself does not run.
     """
+    dataset, apart = images.dataset, images.must_be_right
     version = _write_version(network, dataset, scratch / "version")
     built, failed = _build(version, dataset, config, run, report)
     truth = np.array([record.class_id for record in dataset.test], np.int32)
@@ -54,6 +64,9 @@ def optimize(
         measured = measure(bench, sizes, _images(dataset.test, dataset, version), _forward(network), config)
         if REFERENCE_VARIANT in bench.failures:
             raise SessionError(f"{REFERENCE_VARIANT}: {bench.failures[REFERENCE_VARIANT]}; nothing can be compared.")
+        if apart is not None:
+            right = np.array([record.class_id for record in apart.test], np.int32)
+            failed |= worse_on(bench, _images(apart.test, apart, version), _forward(network), right) | bench.failures
         comparison = _judge(measured, truth, failed, config)
         golden = _golden(network, dataset, measured, comparison)
         answers, records = _ask_golden(bench, golden, comparison)

@@ -13,7 +13,8 @@ class Facts:
     """What a decision is made from. Times are seconds since the epoch.
 
     datasets: the digest of the images as they are, with and without those of the regression set.
-    champion_dataset: the digest of those that the champion was trained on. drift: found, none, unknown, or "" where
+    champion_dataset: the digest of those that the champion was trained on. champion_retrained: whether a retraining has
+        made it. drift: found, none, unknown, or "" where
         nobody has looked.
     tried: what became of the candidate that was trained on the images with a digest, where it did not stay.
     setback_s, setback: when a candidate last did not stay, and what became of it. under_way: the candidate that is
@@ -25,11 +26,12 @@ class Facts:
     champion: int | None = None
     champion_dataset: str = ""
     champion_since_s: float = 0.0
+    champion_retrained: bool = False
     drift: str = ""
     drift_time: str = ""
     tried: Mapping[str, str] = field(default_factory=dict)
     setback_s: float | None = None
-    setback: str = "the last candidate was refused"
+    setback: str = ""
     under_way: str = ""
 
 
@@ -70,12 +72,27 @@ def _reasons(facts: Facts, config: RetrainConfig) -> list[str]:
     reasons = []
     if facts.champion_dataset not in facts.datasets and not _tried(facts):
         reasons.append(f"new data: dataset {facts.datasets[0][:12]}, the champion's is {facts.champion_dataset[:12]}")
+    return reasons if _are_learned(facts) else [*reasons, *_repeating(facts, config)]
+
+
+def _repeating(facts: Facts, config: RetrainConfig) -> list[str]:
+    """The reasons that a training need not end."""
+    reasons = []
     if facts.drift == "found":
         reasons.append("drift was found" + (f" at {facts.drift_time}" if facts.drift_time else ""))
     age_days = (facts.now_s - facts.champion_since_s) / DAY_S
     if 0 < config.max_age_days < age_days:
         reasons.append(f"the champion is {age_days:.1f} days old, more than {config.max_age_days:g}")
     return reasons
+
+
+def _are_learned(facts: Facts) -> bool:
+    """Whether a retraining has learned these very images, for the champion or for a candidate that did not stay.
+
+    Once more on them, night after night for the same drift, would move the champion within the gate's margin each
+    time, and always down if chance will have it.
+    """
+    return bool(_tried(facts)) or (facts.champion_retrained and facts.champion_dataset in facts.datasets)
 
 
 def _tried(facts: Facts) -> str:
@@ -90,7 +107,9 @@ def _nothing(facts: Facts, config: RetrainConfig) -> str:
     else:
         digest = _tried(facts)
         data = f"dataset {digest[:12]} is the one whose candidate {facts.tried[digest]}"
-    drift = {"none": "no drift", "": "nobody has looked for drift"}.get(facts.drift, f"drift is {facts.drift}")
+    drift = {"none": "no drift", "": "nobody has looked for drift", "found": "drift was found"}.get(facts.drift)
+    drift = drift or f"drift is {facts.drift}"
     age = f"age {(facts.now_s - facts.champion_since_s) / DAY_S:.1f} days"
     limit = f" of {config.max_age_days:g}" if config.max_age_days else ", which is no reason"
-    return f"nothing to learn: {data}; {drift}; {age}{limit}"
+    more = ", and a retraining has learned these images already: add others" if _are_learned(facts) else ""
+    return f"nothing to learn: {data}{more}; {drift}; {age}{limit}"

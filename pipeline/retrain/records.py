@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.retrain.decision import Facts
 from pipeline.retrain.outcome import Outcome
-from pipeline.retrain.setbacks import ENDING, seconds_of, setbacks
+from pipeline.retrain.setbacks import ENDING, REFUSED_TIME, setbacks
 from registry.client import ModelVersion, Registry
 from registry.ledger import CHAMPION, Ledger
 from registry.register import DATASET_DIGEST
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 REASON = "slipway.retrain_reason"
 TIME = "slipway.retrain_time"  # ISO 8601, UTC
 RUN = "slipway.retrain_run"
-REFUSED_TIME = "slipway.retrain_refused_time"  # of the last refusal by numbers; empty again once one was promoted
-REFUSED_DATASET = "slipway.retrain_refused_dataset"
 
 # Of the champion's version, by whoever looks for drift.
 DRIFT, DRIFT_TIME = "slipway.drift", "slipway.drift_time"
@@ -46,12 +44,15 @@ def facts(registry: Registry, ledger: Ledger, name: str, dataset: "Dataset", clo
     digests = tuple(dict.fromkeys(filter(None, (dataset.digest, dataset.configured_digest, dataset.source_digest))))
     if champion is None and not _exists(registry, name):
         return Facts(clock(), digests)
-    tags = registry.model(name).tags
     earlier = setbacks(registry, ledger, name)
-    known = Facts(clock(), digests, tried={tags.get(REFUSED_DATASET, ""): "was refused", **earlier.tried})
-    known = replace(known, setback_s=seconds_of(tags.get(REFUSED_TIME)), under_way=earlier.under_way)
-    if earlier.last_s is not None and earlier.last_s > (known.setback_s or 0.0):
-        known = replace(known, setback_s=earlier.last_s, setback=earlier.last)
+    known = Facts(
+        clock(),
+        digests,
+        tried=earlier.tried,
+        setback_s=earlier.last_s,
+        setback=earlier.last,
+        under_way=earlier.under_way,
+    )
     if champion is None:
         return known
     return replace(
@@ -59,35 +60,31 @@ def facts(registry: Registry, ledger: Ledger, name: str, dataset: "Dataset", clo
         champion=champion.version,
         champion_dataset=champion.tags.get(DATASET_DIGEST, ""),
         champion_since_s=champion.created_ms / 1000,
+        champion_retrained=ENDING in champion.tags,
         drift=champion.tags.get(DRIFT, ""),
         drift_time=champion.tags.get(DRIFT_TIME, ""),
     )
 
 
-def record(registry: Registry, outcome: Outcome, dataset: "Dataset", clock: Clock = time.time) -> None:
+def record(registry: Registry, outcome: Outcome, clock: Clock = time.time) -> None:
     """Say on the model, and on the version if there is one, how a retraining ended.
 
     Images count as tried, and a cool-down begins, where numbers refused: what a server did not do it may do tomorrow.
     """
-    refused = {}
-    if outcome.refused_by_numbers:
-        refused = {REFUSED_DATASET: dataset.digest, REFUSED_TIME: _iso(clock())}
-    elif outcome.ending == "promoted":
-        refused = {REFUSED_DATASET: "", REFUSED_TIME: ""}
     if outcome.version is not None:
-        registry.set_tags(outcome.name, outcome.version, {REASON: outcome.line()[:_LONGEST], ENDING: outcome.ending})
-    _tag(registry, outcome.name, outcome.ending, outcome.line(), outcome.run_id, clock(), refused)
+        tags = {REASON: outcome.line()[:_LONGEST], ENDING: outcome.ending}
+        refused = {REFUSED_TIME: _iso(clock())} if outcome.refused_by_numbers else {}
+        registry.set_tags(outcome.name, outcome.version, {**tags, **refused})
+    _tag(registry, outcome.name, outcome.ending, outcome.line(), outcome.run_id, clock())
 
 
 def record_failure(registry: Registry, name: str, reason: str, run_id: str, clock: Clock = time.time) -> None:
     """Say on the model that a retraining failed, and why."""
-    _tag(registry, name, "failed", reason, run_id, clock(), {})
+    _tag(registry, name, "failed", reason, run_id, clock())
 
 
-def _tag(  # noqa: PLR0913, PLR0917 - a parameter a tag
-    registry: Registry, name: str, ending: str, reason: str, run_id: str, time_s: float, also: dict[str, str]
-) -> None:
-    tags = {**also, REASON: reason[:_LONGEST], TIME: _iso(time_s), RUN: run_id, ENDING: ending}
+def _tag(registry: Registry, name: str, ending: str, reason: str, run_id: str, time_s: float) -> None:
+    tags = {REASON: reason[:_LONGEST], TIME: _iso(time_s), RUN: run_id, ENDING: ending}
     with contextlib.suppress(NotFoundError):  # no version of it has been registered yet
         registry.tag_model(name, tags)
 

@@ -138,6 +138,12 @@ def _images(config: Config, source: str, candidate: ModelVersion) -> "Dataset":
     return _whole(config, source, learned_labels(open_run(candidate.run_id)))
 
 
+def must_be_right(config: Config, labels: Sequence[str]) -> "Dataset | None":
+    """The images of the configuration's set, in these classes; None where it names none."""
+    source = config.retrain.regression_set
+    return _whole(config, source, labels) if source else None
+
+
 def _whole(config: Config, source: str, labels: Sequence[str]) -> "Dataset":
     from pipeline.data.apart import whole_set
 

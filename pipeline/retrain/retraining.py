@@ -80,7 +80,7 @@ def _only_one(stack: contextlib.ExitStack, ledger: Ledger, key: str) -> Lease:
 def _decided(config: Config, request: Request, registry: Registry, held: Lease, times: tuple[Clock, float]) -> Outcome:
     clock, began_s = times
     with failures_recorded(registry, config.name, clock):
-        unfinished = begun(config)
+        unfinished = begun(config, request.to)
         if unfinished is not None:
             config = unfinished.config
             leave_project_run()
@@ -95,18 +95,17 @@ def _decided(config: Config, request: Request, registry: Registry, held: Lease, 
                 check_sets(config, dataset, champion_of(registry, config.name))
         if not decision.train:
             outcome = Outcome(config.name, "declined", decision.why)
-            record(registry, outcome, dataset, clock)
+            record(registry, outcome, clock)
             return outcome
-    to = unfinished.to if unfinished else request.to
     resumed = unfinished.run.run_id if unfinished else None
-    tags = _tags(config, dataset, decision, to, unfinished)
+    tags = _tags(config, dataset, decision, request.to, unfinished)
     with (
         step("retrain", config.experiment, resume=resumed, tags=tags) as run,
         failures_recorded(registry, config.name, clock, run),
     ):
         work = _Retraining(config, registry, held, run, decision)
-        outcome = work.outcome(to, _budget(config, held, began_s), resumed=unfinished is not None)
-        record(registry, outcome, dataset, clock)
+        outcome = work.outcome(request.to, _budget(config, held, began_s), resumed=unfinished is not None)
+        record(registry, outcome, clock)
         run.text("report.txt", outcome.text() + "\n")
         log_record(run, "report.json", outcome.as_dict())
         run.tags({OPEN: "", "slipway.retrain": outcome.ending})  # last: until then it can be gone on with

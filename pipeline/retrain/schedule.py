@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from pipeline.progress import report
@@ -21,7 +22,7 @@ VARIABLE = "SLIPWAY_RETRAIN_CRONTAB"
 
 
 def trigger(crontab: str) -> Any:
-    """When a crontab's five fields say, in local time. InputError for what is none.
+    """When a crontab's five fields say, in local time. InputError for what is none, and for a time that never comes.
 
     Numbers of weekdays are cron's, Sunday being 0 and 7; APScheduler's own begin with Monday. A day of the month and a
     weekday together are refused: cron takes either, APScheduler both.
@@ -37,12 +38,17 @@ def trigger(crontab: str) -> Any:
     try:
         if len(fields) == _FIELDS:
             fields[4] = ",".join(_weekdays(part) for part in fields[4].split(","))
-        return CronTrigger.from_crontab(" ".join(fields))
+        found = CronTrigger.from_crontab(" ".join(fields))
     except ValueError as error:
         raise InputError(
             f"--schedule {crontab!r}: {error}; expected a crontab's five fields: minute, hour, day, month, weekday. "
             'Pass such as --schedule "0 3 * * *".'
         ) from error
+    if found.get_next_fire_time(None, datetime.now(found.timezone)) is None:
+        raise InputError(
+            f"--schedule {crontab!r}: names a time that never comes; expected one that does. Mend its day or its month."
+        )
+    return found
 
 
 def _weekdays(part: str) -> str:

@@ -11,13 +11,15 @@ from registry.ledger import CHALLENGER, CHAMPION, Ledger, LedgerEntry
 from registry.register import DATASET_DIGEST
 
 ENDING = "slipway.retrain"  # of a version: promoted, canary, refused
+REFUSED_TIME = "slipway.retrain_refused_time"  # of a version that numbers refused, ISO 8601, UTC
 
 
 @dataclass(frozen=True)
 class Setbacks:
     """tried: what became of the candidate, by the digest of the images that it was trained on.
 
-    last_s, last: when a candidate was rolled back from or aborted, and in words, if no champion was promoted since.
+    last_s, last: when a candidate was refused by numbers, rolled back from or aborted, and in words, if no champion was
+        promoted since.
     under_way: the candidate that is being tried now, in words; empty if there is none.
     """
 
@@ -44,6 +46,10 @@ def setbacks(registry: Registry, ledger: Ledger, name: str) -> Setbacks:
             fate = f"version {version.version} is the challenger"
             if ours or _is_rolled_out(ledger, version):
                 under_way = f"{fate}: promote it, or withdraw it"
+        elif REFUSED_TIME in version.tags and version.version not in champions:
+            fate = f"version {version.version} was refused"
+            refused_s = seconds_of(version.tags[REFUSED_TIME])
+            times += [] if refused_s is None else [(refused_s, fate)]
         elif ours and version.version not in champions:
             fate = f"version {version.version} was withdrawn"
             aborted_s = seconds_of(version.tags.get(DEPLOY_TIME)) if version.tags.get(DEPLOY) == "refused" else None

@@ -50,6 +50,14 @@ def test_a_set_that_is_not_there_is_not_taken_for_an_empty_one(folder):  # noqa:
     assert "gone" in line
 
 
+def test_a_set_without_images_may_be_a_mount_that_is_away_and_is_refused(folder):  # noqa: F811
+    (folder.parent / "mount").mkdir()
+    line, *_ = refusal(folder, excluded=str(folder.parent / "mount"))
+    assert "data.excluded: " in line
+    assert "has no images" in line
+    assert "--excluded" in line
+
+
 def test_a_whole_set_is_all_of_a_source_in_the_classes_of_a_network(folder):  # noqa: F811
     apart = kept_apart(folder, "dog/11.bmp", "dog/12.jpg")
     found = whole_set(str(apart), ("bird", "cat", "dog"), folder.parent / "work", 10_000)

@@ -78,7 +78,7 @@ def story(original, first, tmp_path_factory):
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     left = runs(world, f"tags.`slipway.retrain_open` = '{NAME}'")
-    going_on = world.start("retrain", "--json")
+    going_on = world.start(*words, "--json")
     wait_until(lambda: runs(world, "tags.`slipway.retrain_attempts` = '2'"), "it never went on", every_s=0.2)
     asking = world.run("retrain", "--force")
     return SimpleNamespace(world=world, left=left, ended=world.finish(going_on), asking=asking)

@@ -48,6 +48,20 @@ def test_drift_that_was_found_is_a_reason(drift, trains):
     assert decide(facts(drift=drift, drift_time="2027-01-15T08:00:00+00:00"), RetrainConfig()).train is trains
 
 
+@pytest.mark.parametrize("reason", [{"drift": "found"}, {"champion_since_s": NOW - 40 * DAY_S}])
+@pytest.mark.parametrize("learned", [{"champion_retrained": True}, {"datasets": (NEW,), "tried": {NEW: "was refused"}}])
+def test_a_reason_that_lasts_is_none_for_images_that_a_retraining_has_learned(reason, learned):
+    """Or each night another network of the same images might take the champion's place, a little worse each."""
+    decision = decide(facts(**reason, **learned), RetrainConfig(max_age_days=30))
+    assert not decision.train
+    assert "a retraining has learned these images already: add others" in decision.why
+
+
+def test_drift_and_new_images_after_a_retraining_are_reasons_again():
+    why = decide(facts(datasets=(NEW,), drift="found", champion_retrained=True), RetrainConfig()).why
+    assert why == "new data: dataset bbbbbbbbbbbb, the champion's is aaaaaaaaaaaa; drift was found"
+
+
 @pytest.mark.parametrize(("days", "limit", "trains"), [(31, 30, True), (29, 30, False), (4000, 0, False)])
 def test_a_champion_older_than_its_limit_is_a_reason(days, limit, trains):
     old = facts(champion_since_s=NOW - days * DAY_S)

@@ -4,8 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pipeline.commands.retraining import retrain
+from pipeline.retrain import schedule
 from pipeline.retrain.schedule import trigger
 from slipway.errors import InputError
+from tests.registry.conftest import template_store, world  # noqa: F401 - fixtures
 
 THURSDAY = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
@@ -62,3 +65,33 @@ def test_a_day_of_the_month_and_a_weekday_together_are_refused():
 def test_what_is_no_crontab_is_wrong_usage(crontab):
     with pytest.raises(InputError, match="expected a crontab's five fields"):
         trigger(crontab)
+
+
+def test_a_time_that_never_comes_is_wrong_usage():
+    with pytest.raises(InputError, match=r"'0 0 30 2 \*': names a time that never comes; .* Mend its day or its month"):
+        trigger("0 0 30 2 *")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--max-minutes", "-5"), "expected 0 or more"),
+        (("--config", "gone.yaml"), "configuration gone.yaml"),
+        (("--to", "nowhere"), "expected champion or canary"),
+    ],
+)
+def test_what_is_wrong_with_the_options_is_said_at_once_and_not_at_three_in_the_morning(
+    world,  # noqa: F811
+    monkeypatch,
+    wrong,
+    said,
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", world.uri)
+    monkeypatch.chdir(world.folder)
+    kept = []
+    monkeypatch.setattr(schedule, "keep_retraining", lambda *words: kept.append(words))
+    with pytest.raises(InputError, match=said):
+        retrain.main(["--schedule", "0 3 * * *", *wrong], standalone_mode=False)
+    assert not kept
+    retrain.main(["--schedule", "0 3 * * *"], standalone_mode=False)
+    assert kept == [("0 3 * * *", ["retrain"])]

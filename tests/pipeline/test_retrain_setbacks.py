@@ -41,9 +41,10 @@ class Story:
         change = Change("digits", version, "promote", 1, "ada", reason="told so")
         move_challenger(self.registry, self.ledger, change)
 
-    def ended(self, ending, version, dataset, gate=None):
+    def ended(self, ending, version, gate=None):
+        self.now += 10
         outcome = Outcome("digits", ending, "new data", "abc", version, gate)
-        record(self.registry, outcome, SimpleNamespace(digest=dataset), lambda: self.now)
+        record(self.registry, outcome, lambda: self.now)
 
     def facts(self, dataset=SECOND):
         images = SimpleNamespace(digest=dataset, configured_digest=dataset, source_digest=dataset)
@@ -73,14 +74,14 @@ def test_what_was_rolled_back_from_is_not_learned_again_and_the_cool_down_begins
 def test_a_challenger_by_retrain_is_waited_for_and_its_images_are_not_new(story):
     story.challenged(story.trained(SECOND))
     assert not story.facts().under_way  # a person's, that no rollout tries
-    story.ended("canary", 2, SECOND)
+    story.ended("canary", 2)
     assert story.facts().under_way == "version 2 is the challenger: promote it, or withdraw it"
     assert SECOND in story.facts().tried
 
 
 def test_an_aborted_canary_is_a_setback_and_one_that_became_champion_is_none(story):
     story.challenged(story.trained(SECOND))
-    story.ended("canary", 2, SECOND)
+    story.ended("canary", 2)
     note(story.registry, "digits", 2, "refused", "too many errors", story.now)
     story.registry.delete_alias("digits", "challenger")
     found = story.facts()
@@ -90,18 +91,35 @@ def test_an_aborted_canary_is_a_setback_and_one_that_became_champion_is_none(sto
     assert SECOND not in story.facts().tried
 
 
-def test_a_refusal_by_numbers_is_remembered_until_a_candidate_is_promoted(story):
-    version = story.trained(SECOND)
-    story.ended("refused", version, SECOND, report(0.5))
-    assert (story.facts().tried[SECOND], story.facts().setback_s) == ("was refused", story.now)
-    story.ended("promoted", version, THIRD)
+def test_a_champion_that_is_promoted_since_ends_the_cool_down_after_a_refusal_whoever_promoted_it(story):
+    story.ended("refused", story.trained(SECOND), report(0.5))
+    found = story.facts()
+    assert (found.tried[SECOND], found.setback_s, found.setback) == (
+        "version 2 was refused",
+        story.now,
+        "version 2 was refused",
+    )
+    story.promoted(story.trained(THIRD))
     assert story.facts().setback_s is None
+    assert SECOND in story.facts().tried
+
+
+def test_all_images_that_numbers_refused_are_tried_not_the_last_ones_alone(story):
+    story.ended("refused", story.trained(SECOND), report(0.5))
+    story.ended("refused", story.trained(THIRD), report(0.4))
+    assert {SECOND, THIRD} <= story.facts().tried.keys()
+
+
+def test_a_refused_version_that_somebody_made_champion_all_the_same_is_no_setback(story):
+    story.ended("refused", story.trained(SECOND), report(0.5))
+    story.promoted(2)
     assert SECOND not in story.facts().tried
+    assert story.facts().champion_retrained
 
 
 def test_a_refusal_without_a_number_mutes_nothing(story):
-    story.ended("refused", story.trained(SECOND), SECOND, report(None))
-    story.ended("refused", 2, SECOND, GateReport("digits", 2, 1, ()))  # passed, and a server did not load it
+    story.ended("refused", story.trained(SECOND), report(None))
+    story.ended("refused", 2, GateReport("digits", 2, 1, ()))  # passed, and a server did not load it
     assert story.facts().setback_s is None
     assert SECOND not in story.facts().tried
     assert story.registry.model("digits").tags["slipway.retrain"] == "refused"

@@ -142,7 +142,9 @@ def test_a_key_for_signing_is_nobody_else_s_and_never_in_a_run(key, monkeypatch)
         text=logged.__setitem__,
     )
     monkeypatch.setattr("pipeline.data.mlflow_dataset", lambda _dataset: None)
-    dataset = SimpleNamespace(digest="d", labels=("a",), place=str(key.parent), source="digits")
+    dataset = SimpleNamespace(
+        digest="d", labels=("a",), place=str(key.parent), source="digits", train=(), validation=()
+    )
     config = load_config(None, {"signing.command": "kms --token hunter2", "signing.public_key": "k.pem"})
     run_inputs.log_inputs(config, dataset, run)
     assert "hunter2" not in str(logged)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import math
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from pipeline.optimize.config import OptimizeConfig
 from pipeline.optimize.figures import Answers, Speed, accuracy_drop, measurement, refusal, times_faster
 from pipeline.optimize.golden import MOST_REQUESTS, clear_images, tolerance
+from pipeline.optimize.measure import Bench, worse_on
+from pipeline.optimize.session import SessionError
 from pipeline.optimize.table import COLUMNS, Comparison
 from serving.servable.manifest import Measurement
 from serving.servable.variants import VARIANTS
@@ -189,3 +192,38 @@ def test_every_variant_has_a_runtime_and_a_builder():
         assert runtime_of(name)
         module, _, attribute = builder.partition(":")
         assert callable(getattr(import_module(module), attribute))
+
+
+class FakeVariant:
+    """Answers the classes that it is made with, a batch at a time."""
+
+    def __init__(self, *batches):
+        self.batches = iter(batches)
+
+    def answer(self, pixels):
+        assert np.load(pixels).shape == (2, 1, 1, 3)
+        answer = next(self.batches)
+        if answer is None:
+            raise SessionError("its process ended")
+        return one_hot(answer)
+
+
+def one_hot(classes):
+    return np.eye(3, dtype=np.float32)[list(classes)]
+
+
+def test_a_variant_that_loses_more_of_the_regression_set_than_it_wins_is_not_served():
+    """The network has all right but the last; the images are of the classes 0, 1, 2, 0."""
+    bench = Bench(ExitStack())
+    bench.sessions = {
+        "same": FakeVariant((0, 1), (2, 1)),
+        "one for one": FakeVariant((1, 1), (2, 0)),
+        "worse": FakeVariant((0, 2), (2, 1)),
+        "dead": FakeVariant((0, 1), None),
+    }
+    network = iter((one_hot((0, 1)), one_hot((2, 1))))
+    truth = np.array([0, 1, 2, 0], np.int32)
+    found = worse_on(bench, [np.zeros((2, 1, 1, 3), np.float32)] * 2, lambda _: next(network), truth)
+    assert found.keys() == {"worse"}
+    assert found["worse"].startswith("of 4 images of the regression set it loses 1 that the trained network has right")
+    assert bench.failures == {"dead": "its process ended"}
