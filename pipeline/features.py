@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -58,33 +58,18 @@ class OnFeatures:
         # The network's own optimizer, over the same variables: a checkpoint of the network has its state.
         self._head.compile(network.optimizer, "categorical_crossentropy", metrics=["accuracy"])
         digest = backbone_digest(network)
-        self._learn = self._features(backbone, digest, "train", first_epoch)
-        self._check = self._features(backbone, digest, "validation", first_epoch)
+        classes, batch = len(self._dataset.labels), self._config.batch_size
+        learn = self._features(backbone, digest, "train", first_epoch)
+        check = self._features(backbone, digest, "validation", first_epoch)
+        self._learn = _Batches(learn, self._dataset.train, classes, batch)
+        self._check = _Batches(check, self._dataset.validation, classes, batch)
 
     def epoch(self, epoch: int) -> dict[str, float]:
-        batch, images = self._config.batch_size, len(self._dataset.train)
-        order = np.random.default_rng(seed_of_epoch(self._config, epoch)).permutation(images)
-        learn = self._batches(self._learn, self._dataset.train, order, batch)
-        check = self._batches(self._check, self._dataset.validation, np.arange(len(self._dataset.validation)), batch)
+        images = len(self._dataset.train)
+        self._learn.order = np.random.default_rng(seed_of_epoch(self._config, epoch)).permutation(images)
         budget = self._budget if epoch == self._first_epoch == 0 else None
-        return fit_epoch(self._head, (learn, check), self._config, epoch, images, budget)
-
-    def _batches(self, features: np.ndarray, records: "Sequence[Record]", order: np.ndarray, batch: int) -> Any:
-        """Features and one-hot classes of the records in that order, as `tf.data` gives images."""
-        import tensorflow as tf
-
-        classes = len(self._dataset.labels)
-        one_hot = np.eye(classes, dtype=np.float32)[[record.class_id for record in records]]
-
-        def rows() -> Any:
-            for start in range(0, len(order), batch):
-                places = order[start : start + batch]
-                yield np.asarray(features[places]), one_hot[places]
-
-        shapes = ((None, *features.shape[1:]), (None, classes))
-        signature = tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes)
-        steps = tf.data.experimental.assert_cardinality(-(-len(order) // batch))
-        return tf.data.Dataset.from_generator(rows, output_signature=signature).apply(steps).prefetch(2)
+        learn_and_check = (self._learn.dataset, self._check.dataset)
+        return fit_epoch(self._head, learn_and_check, self._config, epoch, images, budget)
 
     def _features(self, backbone: "keras.Model", digest: str, split: str, epoch: int) -> np.ndarray:
         key = [FORMAT, self._dataset.split_digest(split), digest, self._config.image_size, self._config.precision]
@@ -122,6 +107,31 @@ class OnFeatures:
                 start += len(found)
             rows.flush()
             (aside / file.name).replace(file)
+
+
+class _Batches:
+    """Features and one-hot classes of a split's images, as `tf.data` gives images.
+
+    order: places in the split, as the next pass over `dataset` takes them; as they are at first.
+    dataset: made once, since making it takes as long as a pass over a thousand images' features.
+    """
+
+    def __init__(self, features: np.ndarray, records: "Sequence[Record]", classes: int, batch: int) -> None:
+        import tensorflow as tf
+
+        self.order = np.arange(len(records))
+        self._features, self._batch = features, batch
+        self._one_hot = np.eye(classes, dtype=np.float32)[[record.class_id for record in records]]
+        shapes = ((None, *features.shape[1:]), (None, classes))
+        signature = tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes)
+        steps = tf.data.experimental.assert_cardinality(-(-len(records) // batch))
+        self.dataset = tf.data.Dataset.from_generator(self._rows, output_signature=signature).apply(steps).prefetch(2)
+
+    def _rows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        order = self.order
+        for start in range(0, len(order), self._batch):
+            places = order[start : start + self._batch]
+            yield np.asarray(self._features[places]), self._one_hot[places]
 
 
 def backbone_digest(network: "keras.Model") -> str:
