@@ -14,7 +14,9 @@ from tests.pipeline.lifecycle_world import NAME, NETWORK, World, json_of, wait_u
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200)]
 
 DELAYS_S = (0.0, 0.7)  # after the phase has begun
-NEXT = ("retrain", "--force", "--epochs", "2", "--learning-rate", "0.0005", "--json")
+# Every candidate passes: what ends in a refusal never comes to be promoted.
+LENIENT = ("--champion-margin", "1", "--recall-drop", "1", "--significance", "1e-12")
+NEXT = ("retrain", "--force", "--epochs", "2", "--learning-rate", "0.0005", *LENIENT, "--json")
 OPEN = """SELECT phase.value FROM tags phase JOIN tags opened ON phase.run_uuid = opened.run_uuid
           WHERE phase.key = 'slipway.retrain_phase' AND opened.key = 'slipway.retrain_open' AND opened.value = ?"""
 
@@ -47,20 +49,19 @@ def kill_in(world, phase, delay_s):
 @pytest.mark.parametrize("delay_s", DELAYS_S)
 @pytest.mark.parametrize("phase", PHASES)
 def test_after_a_kill_in_a_phase_the_next_one_ends_and_nothing_is_left(world, phase, delay_s):
-    """One version more, at most one of them live, no run that runs, and every record of one mind."""
+    """One version more, live everywhere, no run that runs, and every record of one mind."""
     before = len(world.registry.versions(NAME))
     kill_in(world, phase, delay_s)
     done = world.run(*NEXT)
-    assert done.code in {0, 3}, done.err
+    assert done.code == 0, done.err
     outcome = json_of(done)
-    assert outcome["ending"] in {"promoted", "refused"}
+    assert outcome["ending"] == "promoted"
     assert outcome["resumed"] is not ("is closed: it was killed before" in done.err)
     assert len(world.registry.versions(NAME)) == before + 1
     assert asked(world, OPEN, NAME) == []
     assert asked(world, "SELECT name FROM runs WHERE status = 'RUNNING'") == []
     live = {str(value).strip("[]") for value in world.live().values()}
-    assert len(live) == 1
-    assert (str(outcome["version"]) in live) is (outcome["ending"] == "promoted")
+    assert live == {str(outcome["version"])}
     world.ledger.verify_chain()
 
 
