@@ -14,8 +14,7 @@ class Facts:
 
     datasets: the digest of the images as they are, with and without those of the regression set.
     champion_dataset: the digest of those that the champion was trained on. champion_retrained: whether a retraining has
-        made it. drift: found, none, unknown, or "" where
-        nobody has looked.
+        made it. drift: found, none, unknown, or "" where nobody has looked.
     tried: what became of the candidate that was trained on the images with a digest, where it did not stay.
     setback_s, setback: when a candidate last did not stay, and what became of it. under_way: the candidate that is
         being tried now, or "".
