@@ -119,6 +119,7 @@ def _quiet_libraries() -> Iterator[None]:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # what a Ctrl-C in a query leaves unclosed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
