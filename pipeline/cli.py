@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import click
@@ -100,11 +101,22 @@ def _collect_less() -> None:
 @contextlib.contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
     """SIGTERM ends a command as Ctrl-C does: runs are closed as KILLED, children stopped."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _interrupt)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    import logging
+
+    # Of a query that is interrupted SQLAlchemy would log a traceback: its cursor cannot be closed any more.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+    signal.default_int_handler(number, frame)
 
 
 @contextlib.contextmanager
@@ -119,7 +131,6 @@ def _quiet_libraries() -> Iterator[None]:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # what a Ctrl-C in a query leaves unclosed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
