@@ -47,6 +47,14 @@ class Caller(threading.Thread):
             timeout_s=120,
         )
 
+    def again(self):
+        """Wait for the answer to a request that has not begun yet."""
+        now = time.monotonic()
+        return wait_until(
+            lambda: self.answers and self.answers[-1][0] > now,
+            lambda: f"{self.name} asks no more: {self.answers[-1:]}, {self.failures[-3:]}",
+        )
+
     @property
     def versions(self):
         """The versions in the order heard, repetitions left out."""

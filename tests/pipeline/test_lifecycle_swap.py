@@ -69,6 +69,8 @@ def told(world, servers):
                 assert done.code == 0, done.err
             for caller in callers:
                 caller.until(version)
+            for caller in callers:
+                caller.again()
             if version == 2:
                 own = {each: asked_by_number(servers["serve"][0], each, picture) for each in (1, 2)}
     finally:
