@@ -1,4 +1,4 @@
-"""What the prediction log costs: two servers that differ by it alone, in pairs of measurements.
+"""What the prediction log costs: two servers that differ by it alone, in rounds of measurements.
 
 `python -m benchmarks.prediction_log` prints a table, writes docs/benchmarks/prediction_log.md, and exits with 1 if the
 median ratio of throughputs is below the limit. The network is kept in `--workdir`.
@@ -39,9 +39,9 @@ _PAGE = """\
 `python -m benchmarks.prediction_log --rounds {rounds} --seconds {seconds:g} --variant {variant}`, {date}, on {machine};
 load averages before it {load}.
 
-Two of our model servers with ResNet50 at 224 x 224, one with `--prediction_log`, all else as it is by default. In each
-round both are measured for {seconds:g} s with {clients} clients, one after the other, in turns which is first; the
-ratio is of the two throughputs of a round.
+Two of our model servers with ResNet50 at 224 x 224, one with `--prediction_log`, all else as it is by default. A round
+measures one, the other, the other and the one again, {seconds:g} s each with {clients} clients, in turns which is
+first: a machine that grows steadily slower or faster favours neither. The ratio is of a round's two throughputs.
 
 | asked by | with the log, requests/s | span | without it | span | ratio, median | span | met |
 |---|---|---|---|---|---|---|---|
@@ -54,15 +54,22 @@ measured and the few before each measurement; of {examined} the image was looked
 
 @dataclass(frozen=True)
 class Round:
-    """Good answers a second, of both servers."""
+    """The measurements of both servers."""
 
-    logged: Figures
-    plain: Figures
+    logged: Sequence[Figures]
+    plain: Sequence[Figures]
+
+    @property
+    def throughputs(self) -> tuple[float, float]:
+        """Good answers a second, with the log and without it."""
+        with_it, without = (statistics.mean(each.throughput for each in found) for found in (self.logged, self.plain))
+        return with_it, without
 
     @property
     def ratio(self) -> float:
         """With the log by without it."""
-        return self.logged.throughput / self.plain.throughput
+        with_it, without = self.throughputs
+        return with_it / without
 
 
 def measure(arguments: argparse.Namespace, work: Path) -> dict[str, list[Round]]:
@@ -76,7 +83,9 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, list[Round]]
         for number in range(arguments.rounds):
             order = (logged.key, plain.key) if number % 2 else (plain.key, logged.key)
             for kind in _KINDS:
-                found = {key: _asked(servers[key], kind, work, arguments.seconds) for key in order}
+                found: dict[str, list[Figures]] = {key: [] for key in order}
+                for key in (*order, *reversed(order)):
+                    found[key].append(_asked(servers[key], kind, work, arguments.seconds))
                 results[kind].append(Round(found[logged.key], found[plain.key]))
                 said = results[kind][-1]
                 print(f"round {number}, {kind}: {said.ratio:.3f}", file=sys.stderr, flush=True)
@@ -107,15 +116,12 @@ def page(results: Mapping[str, Sequence[Round]], arguments: argparse.Namespace, 
     """The measurement as a document."""
     rows = []
     for kind, rounds in results.items():
-        columns = (
-            [each.logged.throughput for each in rounds],
-            [each.plain.throughput for each in rounds],
-            [each.ratio for each in rounds],
-        )
+        with_it, without = zip(*(each.throughputs for each in rounds), strict=True)
+        columns = (with_it, without, [each.ratio for each in rounds])
         cells = [cell for values in columns for cell in median_and_span(values)]
         rows.append(f"| {' | '.join([kind, *cells, 'yes' if met(rounds) else 'NO'])} |")
     records = read_records(log, NAME)
-    answers = sum(each.logged.good for rounds in results.values() for each in rounds)
+    answers = sum(figures.good for rounds in results.values() for each in rounds for figures in each.logged)
     return _PAGE.format(
         rounds=arguments.rounds,
         seconds=arguments.seconds,
@@ -135,7 +141,7 @@ def page(results: Mapping[str, Sequence[Round]], arguments: argparse.Namespace, 
 def main() -> None:
     """Measure, print, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement (default: 5)")
     parser.add_argument("--variant", default="openvino-int8")
     parser.add_argument("--workdir", type=Path, default=Path.home() / ".cache" / "slipway-benchmarks")

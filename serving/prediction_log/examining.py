@@ -1,6 +1,7 @@
 """The images of logged requests, looked at when the server has time to spare: never at the cost of an answer."""
 
 import logging
+import math
 import os
 import random
 import threading
@@ -20,6 +21,7 @@ _EMBEDDING_RESTS = 3.0  # as long as an embedding took, before the next, while a
 _MOST_WAITING = 256  # images: worked off within a second or so once the load ends
 _MOST_BYTES = 2**25
 _LOOK_S = 0.1  # whether a core is free
+_FREE_S = 0.02  # a core counts as free when it was for so long: between two batches all are, for a moment
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,8 +47,8 @@ class _Image(NamedTuple):
 class Examining:
     """In a thread of its own. in_flight: how many predictions are being answered. embed: of a version's inputs.
 
-    Fewer predictions than cores leave one free, and then everything is looked at; else one image, and then a rest that
-    makes it a hundredth of a core's time. What finds no room to wait stays without.
+    Fewer predictions than cores leave one free; if that lasts, everything is looked at; else one image, and then a rest
+    that makes it a hundredth of a core's time. What finds no room to wait stays without.
     """
 
     def __init__(self, embed_sample: float, in_flight: Callable[[], int], embed: Embed) -> None:
@@ -60,6 +62,7 @@ class Examining:
         self._found: list[Examined] = []
         self._looks_at: _Image | None = None
         self._rest_until = self._no_embedding_until = 0.0
+        self._free_since = math.inf
         self._complaint = ""
         # An image may take seconds, and the process may end meanwhile.
         self._thread = threading.Thread(target=self._work, name="log-images", daemon=True)
@@ -68,6 +71,12 @@ class Examining:
         """Begin to look at what is added."""
         self._thread.start()
 
+    def has_room(self, answer: Answer) -> bool:
+        """Whether all its images may wait, as of now."""
+        _, images = images_of(answer.inputs)
+        size = self._waiting_bytes + size_bytes(answer.inputs)
+        return len(self._waiting) + len(images) <= _MOST_WAITING and size <= _MOST_BYTES
+
     def add(self, answer: Answer) -> None:
         """Have its images looked at some time, if it has any and there is room for all."""
         name, images = images_of(answer.inputs)
@@ -75,7 +84,7 @@ class Examining:
             return
         size = size_bytes(answer.inputs)
         with self._changed:
-            if len(self._waiting) + len(images) <= _MOST_WAITING and self._waiting_bytes + size <= _MOST_BYTES:
+            if self.has_room(answer):
                 self._waiting.extend(_Image(answer, name, row, size // len(images)) for row in range(len(images)))
                 self._waiting_bytes += size // len(images) * len(images)
                 self._changed.notify_all()
@@ -116,14 +125,22 @@ class Examining:
     def _next(self) -> _Image:
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._waiting)
+                if not self._waiting:
+                    self._changed.wait_for(lambda: self._waiting)
+                    self._free_since = math.inf
                 rests_s = self._rest_until - time.monotonic()
-                if self._in_flight() < self._cores or rests_s <= 0:
+                if self._has_free_core() or rests_s <= 0:
                     break
                 self._changed.wait(min(rests_s, _LOOK_S))
             image = self._looks_at = self._waiting.popleft()
             self._waiting_bytes -= image.size_bytes
             return image
+
+    def _has_free_core(self) -> bool:
+        """Whether each look since a while ago found one free."""
+        now = time.monotonic()
+        self._free_since = math.inf if self._in_flight() >= self._cores else min(self._free_since, now)
+        return now - self._free_since >= _FREE_S
 
     def _examined(self, image: _Image) -> Examined | None:
         """None for one that cannot be looked at, which is said once."""

@@ -89,7 +89,12 @@ class PredictionLog:
             ) from self._failure
 
     def offer(self, answer: Answer) -> None:
-        """Log an answer; where there is no room it is dropped, and counted."""
+        """Log an answer; where there is no room it is dropped, and counted.
+
+        Its inputs are let go of at once if nobody can look at them: their memory is the next request's.
+        """
+        if self._rules.kept_inputs == NONE and not self._examining.has_room(answer):
+            answer = answer._replace(inputs=None)
         if not self._waiting.add(answer):
             self.lost()
 

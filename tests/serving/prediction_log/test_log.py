@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -152,6 +154,40 @@ def test_while_requests_wait_for_cores_next_to_no_image_is_looked_at_and_every_a
             log.offer(answer(number, inputs=encoded(np.zeros((400, 400, 3), np.uint8))))
         eventually(lambda: len(read(tmp_path)) == 300)
     assert 1 <= sum(row["width"] is not None for row in read(tmp_path)) < 30
+
+
+def test_the_moment_between_two_batches_is_no_free_core(tmp_path):
+    """Every other look finds nothing in flight; an image takes long, so that none is due for seconds."""
+    in_flight = cycle((1000, 0))
+
+    def embed(*_arguments):
+        time.sleep(0.1)
+
+    with written(tmp_path, LogRules(embed_sample=1.0), in_flight=lambda: next(in_flight), embed=embed) as log:
+        for number in range(50):
+            log.offer(answer(number, inputs=encoded(PIXELS_SEEN)))
+        eventually(lambda: len(read(tmp_path)) == 50)
+        time.sleep(2)
+        assert sum(row["width"] is not None for row in read(tmp_path)) == 1
+
+
+def test_inputs_that_nobody_can_look_at_are_let_go_of_at_once(tmp_path):
+    looked_at = threading.Event()
+    with written(tmp_path, LogRules(embed_sample=1.0), embed=lambda *_: looked_at.wait(60)) as log:
+        for number in range(300):
+            log.offer(answer(number, inputs=encoded(PIXELS_SEEN)))
+
+        def let_go():
+            pixels = PIXELS_SEEN[np.newaxis].astype(np.float32)
+            there = weakref.ref(pixels)
+            log.offer(answer(300, inputs={"input": pixels}))
+            del pixels
+            return there() is None
+
+        try:
+            eventually(let_go)
+        finally:
+            looked_at.set()
 
 
 def test_embeddings_are_of_the_share_asked_for(tmp_path):
