@@ -13,7 +13,7 @@ from serving.client.server_status import VersionState
 from serving.cluster.cluster import Cluster
 from serving.cluster.refusals import ApiRefusalError
 from serving.cluster.rollout import pod_selector, progress, reasons
-from serving.cluster.stamps import Object, Owner, owner_of, selector_of, version_of
+from serving.cluster.stamps import Object, Owner, answered_digest, owner_of, selector_of, version_of
 from serving.kubernetes.manifests import live_objects, model_objects, version_objects
 from serving.kubernetes.names import object_name, version_name
 from serving.kubernetes.spec import ServedVersion
@@ -72,9 +72,12 @@ class ClusterServing:
             raise
 
     def await_live(self, version: ModelVersion, waiting: Waiting) -> None:
-        """See Serving. Turns the model's Service, once the version is there and has answered its golden requests."""
+        """See Serving. Turns the model's Service, once the version is there and has answered its golden requests.
+
+        One that is live already has to answer, too, if a killed pass changed it and did not get to that.
+        """
         served, owner = self._served(version), self._owner(version.name)
-        changed = self._apply(served, owner)
+        changed = self._apply(served, owner) or not self._has_answered(served, owner)
         turning = self._live(owner) != version.version
         if turning and self._take_over_load(served, owner):
             changed = True
@@ -133,8 +136,7 @@ class ClusterServing:
         """Have what the version needs be there; whether anything of it had to be sent."""
         self._cluster.versions(owner)  # ConflictError before anything is changed
         sized = replace(served, settings=replace(served.settings, replicas=self._replicas(served, owner)))
-        documents = [*model_objects(served), *version_objects(sized)]
-        sent = [self._cluster.apply(owner, each) for each in documents]
+        sent = [self._cluster.apply(owner, each) for each in _documents(sized)]
         if any(sent):
             self._answered.discard(served)
         return any(sent)
@@ -201,9 +203,18 @@ class ClusterServing:
             raise
         except (IntegrityError, InputError) as error:  # InputError: its server cannot run it at all
             raise RefusedError(str(error)) from error
-        self._answered.add(served)
+        self._note_answered(served, self._owner(version.name))
         place = f"{self._cluster.namespace}/{served.version_name}"
         return Verified(golden, (place,), time.monotonic() - began)
+
+    def _has_answered(self, served: ServedVersion, owner: Owner) -> bool:
+        """Whether what serves it, as it is now, has ever answered its golden requests, in whichever pass."""
+        return answered_digest(self._deployment(served, owner)) == owner.digest_of(_documents(served))
+
+    def _note_answered(self, served: ServedVersion, owner: Owner) -> None:
+        self._answered.add(served)
+        if not self._has_answered(served, owner):
+            self._cluster.note_answered(self._deployment(served, owner), owner.digest_of(_documents(served)))
 
     def _undo(self, owner: Owner, version: int) -> None:
         """Take a refused version away, unless it is live: then it is for whoever reads why it was refused."""
@@ -212,6 +223,11 @@ class ClusterServing:
 
     def _place(self, name: str) -> str:
         return f"Service {self._cluster.namespace}/{object_name(name)}"
+
+
+def _documents(served: ServedVersion) -> list[Object]:
+    """What has to be there for a version to answer."""
+    return [*model_objects(served), *version_objects(served)]
 
 
 def _state(deployment: Object | None) -> VersionState:

@@ -6,7 +6,7 @@ from typing import Any
 from serving.cluster.api import Api
 from serving.cluster.calls import KINDS, Call, Kind, kind_of
 from serving.cluster.refusals import FieldConflictError
-from serving.cluster.stamps import Object, Owner, sent_before
+from serving.cluster.stamps import ANSWERED_ANNOTATION, Object, Owner, sent_before
 from serving.kubernetes.names import VERSION_LABEL
 from slipway.errors import ConflictError, NotFoundError
 
@@ -64,21 +64,13 @@ class Cluster:
 
     def scale(self, deployment: Object, replicas: int) -> None:
         """Have a Deployment, as it was read, have so many Pods; ConflictError if it has changed since."""
-        metadata = deployment["metadata"]
-        document = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": {"replicas": replicas}}
-        kind = KINDS["Deployment"]
         # Not applied: the field would be ours then, and its autoscaler's at the same time.
-        self.api.ask(
-            Call(
-                "patch",
-                kind,
-                self.namespace,
-                metadata["name"],
-                query={"fieldManager": f"{_FIELD_MANAGER}-scale"},
-                document=document,
-                content_type="application/merge-patch+json",
-            )
-        )
+        document = {"metadata": _as_read(deployment), "spec": {"replicas": replicas}}
+        self._merge(deployment, document, "scale")
+
+    def note_answered(self, deployment: Object, digest: str) -> None:
+        """Write on a Deployment that its Pods answered, once they were what `digest` stands for."""
+        self._merge(deployment, {"metadata": {"annotations": {ANSWERED_ANNOTATION: digest}}}, "answered")
 
     def delete_version(self, owner: Owner, version: int) -> int:
         """Delete what is that version's own; how many objects went."""
@@ -104,8 +96,7 @@ class Cluster:
         """Apply on the server; ConflictError if the object is not `present` any more."""
         document = dict(stamped)
         if present is not None:
-            seen = {"resourceVersion": present["metadata"]["resourceVersion"]}
-            document["metadata"] = {**stamped["metadata"], **seen}
+            document["metadata"] = {**stamped["metadata"], **_as_read(present)}
             replicas = present.get("spec", {}).get("replicas")
             if replicas is not None:  # left out, it would become 1: what nobody applies any more goes
                 document["spec"] = {**stamped["spec"], "replicas": replicas}
@@ -118,6 +109,19 @@ class Cluster:
                 query={"fieldManager": _FIELD_MANAGER, "force": "false"},
                 document=document,
                 content_type="application/apply-patch+yaml",
+            )
+        )
+
+    def _merge(self, deployment: Object, document: Object, purpose: str) -> None:
+        self.api.ask(
+            Call(
+                "patch",
+                KINDS["Deployment"],
+                self.namespace,
+                deployment["metadata"]["name"],
+                query={"fieldManager": f"{_FIELD_MANAGER}-{purpose}"},
+                document=document,
+                content_type="application/merge-patch+json",
             )
         )
 
@@ -143,3 +147,8 @@ class Cluster:
         except (NotFoundError, ConflictError):
             return False
         return True
+
+
+def _as_read(present: Object) -> dict[str, Any]:
+    """What has a patch refused if the object is no longer the one that was read."""
+    return {"resourceVersion": present["metadata"]["resourceVersion"]}

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ Object = Mapping[str, Any]
 MANAGED_BY, SLIPWAY = "app.kubernetes.io/managed-by", "slipway"
 BASE_ANNOTATION = "slipway/base-path"
 SENT_ANNOTATION = "slipway/object-digest"  # of what was sent: who finds it there need not send it again
+ANSWERED_ANNOTATION = "slipway/answered-digest"  # of all that was sent for a version whose Pods answered as they should
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Owner:
         stamped["metadata"]["annotations"][SENT_ANNOTATION] = hashlib.sha256(text.encode()).hexdigest()
         return stamped
 
+    def digest_of(self, documents: Iterable[Object]) -> str:
+        """What tells objects, as they are to be sent, from others."""
+        sent = (_annotation(self.stamped(each), SENT_ANNOTATION) for each in documents)
+        return hashlib.sha256("".join(sent).encode()).hexdigest()
+
     def check(self, present: Object) -> None:
         """ConflictError unless an object that is there is ours, of this model and of this base path."""
         metadata = present.get("metadata", {})
@@ -75,6 +81,11 @@ def sent_before(present: Object, stamped: Object) -> bool:
     if _annotation(present, SENT_ANNOTATION) != _annotation(stamped, SENT_ANNOTATION):
         return False
     return present.get("kind") != "Service" or selector_of(present) == selector_of(stamped)
+
+
+def answered_digest(deployment: Object) -> str:
+    """Of what was sent when its Pods last answered; "" if they have not."""
+    return str(_annotation(deployment, ANSWERED_ANNOTATION) or "")
 
 
 def selector_of(service: Object) -> Mapping[str, str]:

@@ -99,9 +99,11 @@ class Objects:
         present = self._there.get(key)
         if present is None:
             raise RefusedError(statuses.not_found(resource, group, name))
-        if sent["metadata"]["resourceVersion"] != present["metadata"]["resourceVersion"]:
+        seen = present["metadata"]["resourceVersion"]
+        if sent["metadata"].pop("resourceVersion", seen) != seen:
             raise RefusedError(statuses.modified(resource, group, name))
-        for path, value in leaves({"spec": sent["spec"]}).items():
+        fields = {key: value for key, value in sent.items() if value}
+        for path, value in leaves(fields).items():
             self.set_by(manager, key, path, value)
         return self._there[key]
 

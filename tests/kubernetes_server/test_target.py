@@ -56,7 +56,8 @@ def test_nothing_is_applied_twice(server, cluster):
     target = serving(cluster, route)
     go_live(target, 1)
     go_live(target, 2, Wanted(2, previous=1))
-    assert len(server.writes) == len(set(server.writes)) + 3, "the model's Service, autoscaler and budget turned once"
+    turned, answered = 3, 2  # the model's Service, autoscaler and budget; that each version's Pods answered
+    assert len(server.writes) == len(set(server.writes)) + turned + answered
     with unchanged(server):
         go_live(target, 2, Wanted(2, previous=1))
         serving(cluster).converge(MODEL, Wanted(2, previous=1))
@@ -218,6 +219,28 @@ def test_a_version_that_a_rollback_finds_gone_comes_up_and_answers_before_the_se
     server.objects.touch(("deployments", NAMESPACE, "digits-v1"))
     target.converge(MODEL, Wanted(1, previous=2))
     assert (server.live(MODEL), route.asked) == (1, [1])
+
+
+def test_a_rollout_of_the_live_version_that_a_killed_pass_left_is_waited_for_and_asked(server, cluster):
+    go_live(serving(cluster), 1)
+    other_image = {"kubernetes.sync_image": "slipway-sync:0.2.0"}
+
+    def killed():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        serving(cluster, Route(ask_first=killed), **other_image).converge(MODEL, Wanted(1))
+    server.rollouts.never["digits-v1"] = unready_pod()
+    route = Route()
+    target = serving(cluster, route, **other_image)
+    with pytest.raises(UnavailableError, match=r"version 1 is live by the config files, and not by .*not"):
+        target.converge(MODEL, Wanted(1))
+    server.rollouts.never.clear()
+    server.objects.touch(("deployments", NAMESPACE, "digits-v1"))
+    target.converge(MODEL, Wanted(1))
+    with unchanged(server):
+        target.converge(MODEL, Wanted(1))
+    assert route.asked == [1]
 
 
 def test_versions_that_nobody_keeps_are_deleted(server, cluster):
