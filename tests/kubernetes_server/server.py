@@ -112,7 +112,7 @@ class KubernetesServer:
             self.before_write(verb, resource, name)
         if verb == "patch" and request["content_type"] == "application/merge-patch+json":
             made = self.objects.merge(key, group or "", document, request["query"]["fieldManager"][0])
-            self.writes.append((verb, resource, name))
+            self.writes.append(("merge", resource, name))
             return 200, made, {}
         if verb == "patch":
             assert request["content_type"] == "application/apply-patch+yaml", request

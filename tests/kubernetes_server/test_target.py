@@ -56,8 +56,7 @@ def test_nothing_is_applied_twice(server, cluster):
     target = serving(cluster, route)
     go_live(target, 1)
     go_live(target, 2, Wanted(2, previous=1))
-    turned, answered = 3, 2  # the model's Service, autoscaler and budget; that each version's Pods answered
-    assert len(server.writes) == len(set(server.writes)) + turned + answered
+    assert len(server.writes) == len(set(server.writes)) + 3, "the model's Service, autoscaler and budget turned once"
     with unchanged(server):
         go_live(target, 2, Wanted(2, previous=1))
         serving(cluster).converge(MODEL, Wanted(2, previous=1))
