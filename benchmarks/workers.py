@@ -1,9 +1,11 @@
 """Loss curves of one worker and of two, in one picture: `python -m benchmarks.workers --picture workers.png`.
 
 Two networks: `plain`, without batch normalisation, whose curves must be equal, and the quickstart's ResNet50, whose
-accuracy must be near. Workers are commands on this machine. A training that has finished is kept and not run again.
+accuracy must be near. Workers are commands on this machine. A training that has finished is kept, and not run again as
+long as the code is the same.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from slipway.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "pipeline" / "conf" / "quickstart.yaml"
@@ -100,11 +104,18 @@ def draw(curves: list[Curve], file: Path) -> None:
 
 
 def _kept(folder: Path, network: str, workers: int) -> Curve:
-    file = folder / f"{network}-{workers}.json"
+    file = folder / f"{network}-{workers}-{_code()}.json"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(_train(network, workers)), indent=1))
+        write_atomically(file, json.dumps(asdict(_train(network, workers)), indent=1).encode())
     return Curve(**json.loads(file.read_text()))
+
+
+def _code() -> str:
+    """What tells the code that trains from another."""
+    packages = ("pipeline", "registry", "serving", "slipway")
+    files = [QUICKSTART, *(file for package in packages for file in sorted((ROOT / package).rglob("*.py")))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def _train(network: str, workers: int) -> Curve:
