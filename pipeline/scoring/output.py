@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.scoring.items import IN_S3
-from pipeline.scoring.reading import resumable
+from pipeline.scoring.remote import resumable
 from slipway.errors import ConflictError, InputError, UnavailableError
 from slipway.files import write_atomically
 

@@ -48,17 +48,17 @@ def schema() -> Any:
     )
 
 
-def part_file(part: Part, answered: Sequence[Answered], stamp: Stamp) -> bytes:
-    """The parquet file of a part, `answered` in the order of its items."""
+def part_file(part: Part, images: Sequence[str], answered: Sequence[Answered], stamp: Stamp) -> bytes:
+    """The parquet file of a part: what its images are called, and what each came to."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if len(answered) != len(part.items):
-        raise ValueError(f"part {part.number}: {len(answered)} answers for {len(part.items)} images")
+    if not len(images) == len(answered) == part.images:
+        raise ValueError(f"part {part.number}: {len(answered)} answers for {len(images)} of {part.images} images")
     count = len(answered)
     columns = {
         "row": range(part.first_row, part.first_row + count),
-        "image": [item.image for item in part.items],
+        "image": images,
         "label": [each.label for each in answered],
         "class_id": [each.class_id for each in answered],
         "probabilities": [each.probabilities for each in answered],

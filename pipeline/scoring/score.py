@@ -2,8 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ from pipeline.scoring.items import IN_S3, PartDone
 from pipeline.scoring.output import open_output
 from pipeline.scoring.plan import Plan, check_same, parse_plan
 from pipeline.scoring.rows import Stamp
+from pipeline.scoring.scratch import scratch_below
 from pipeline.scoring.source import open_source
 from pipeline.scoring.workers import Job
 from pipeline.signing.trust import verified_signature
 from registry.client import ModelVersion
-from serving.stores.staging import staging_directory, sweep
 from slipway.errors import ConflictError, InputError
 
 PART_IMAGES = 500
@@ -80,7 +79,7 @@ def score(config: Config, version: ModelVersion, places: Places, wanted: Wanted)
     output = open_output(places.output)
     with ExitStack() as stack:
         stack.enter_context(output.held())
-        scratch = stack.enter_context(_scratch(config))
+        scratch = stack.enter_context(scratch_below(Path(config.workdir)))
         source = open_source(places.input, scratch)
         begun: list[Engine] = []
 
@@ -105,7 +104,7 @@ def score(config: Config, version: ModelVersion, places: Places, wanted: Wanted)
                 same = replace(wanted, runtime=None, variant=plan.variant)
                 begun.append(stack.enter_context(start(config, version, same, scratch)))
             stamp = Stamp(plan.model, plan.version, plan.servable_digest, plan.variant)
-            job = Job(_absolute(places.output), stamp, str(scratch))
+            job = Job(_absolute(places.output), stamp, str(scratch), tuple(source.witnesses))
             for done in begun[0].score(job, source.parts(plan.part_images, lambda number: number not in there)):
                 tally.add(done)
         return Scoring(places.output, plan, tally.images, tally.failed, tally.scoring_s)
@@ -133,16 +132,6 @@ def _check(found: Plan, places: Places, wanted: Wanted, now: Plan) -> None:
 def _absolute(place: str) -> str:
     """As processes that begin elsewhere see it."""
     return place if place.startswith(IN_S3) else str(Path(place).expanduser().absolute())
-
-
-@contextmanager
-def _scratch(config: Config) -> Iterator[Path]:
-    """A folder of this run's own below `workdir`; what a killed run left of its own goes first."""
-    parent = Path(config.workdir).absolute() / "score"
-    parent.mkdir(parents=True, exist_ok=True)
-    sweep(parent)
-    with staging_directory(parent) as folder:
-        yield folder
 
 
 class _Tally:

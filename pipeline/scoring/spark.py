@@ -9,13 +9,13 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.scoring.items import Item, Part, PartDone
+from pipeline.scoring.items import Item, Part, PartDone, Rows
 from pipeline.scoring.workers import Job
 from serving.servable.layout import REFERENCE_VARIANT
 from slipway import errors
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 _ANSWER = "output array<float>, class_id long, label string"
 _ITEM = "struct<image:string,place:binary,tag:string,size_bytes:long,content:binary>"
-_PART = f"number long, first_row long, items array<{_ITEM}>"
+_ROWS_OF = (
+    "struct<place:binary,tag:string,size_bytes:long,group:long,first:long,count:long,names:string,names_from:long>"
+)
+_PART = f"number long, first_row long, items array<{_ITEM}>, rows array<{_ROWS_OF}>"
 _READ = "number long, images long, row long, image string, image_bytes binary, error string, began_s double"
 _DONE = "number long, images long, failed long, began_s double, ended_s double"
 _ROWS = 32  # images that go to Python at once: each as large as its file
@@ -69,7 +72,7 @@ class OnSpark:
     def _score(self, job: Job, parts: list[Part]) -> list[PartDone]:
         from pyspark.sql.functions import struct
 
-        rows = [(part.number, part.first_row, [_packed(item) for item in part.items]) for part in parts]
+        rows = [_packed_part(part) for part in parts]
         frame = self._session.createDataFrame(self._session.sparkContext.parallelize(rows, len(rows)), _PART)
         with self._apart():
             read = frame.mapInArrow(partial(_read, job, self._network), _READ)
@@ -162,17 +165,17 @@ def _read(job: Job, network: Network, batches: Iterator[Any]) -> Iterator[Any]:
     from pipeline.scoring.reading import Reader
 
     blank = _blank(network.image_size)
-    reader = Reader(job.scratch)
+    reader = Reader(job.scratch, job.witnesses)
     try:
         for batch in batches:
             for row in batch.to_pylist():
-                items, began_s = [_unpacked(each) for each in row["items"]], time.monotonic()
-                for number, (item, content) in enumerate(reader.read_all(items)):
+                part, began_s = _unpacked_part(row), time.monotonic()
+                for number, (item, content) in enumerate(reader.read(part)):
                     fault = _fault(content, network.max_pixels)
                     read = {
-                        "number": row["number"],
-                        "images": len(items),
-                        "row": row["first_row"] + number,
+                        "number": part.number,
+                        "images": part.images,
+                        "row": part.first_row + number,
                         "image": item.image,
                         "image_bytes": content if fault is None else blank,
                         "error": fault,
@@ -200,7 +203,8 @@ def _write(job: Job, batches: Iterator[Any]) -> Iterator[Any]:
         )
     part = Part(rows[0]["number"], rows[0]["row"], [Item(row["image"]) for row in rows])
     answered = [_answered(row["answer"], row["error"]) for row in rows]
-    open_output(job.output).put(part.number, part_file(part, answered, job.stamp))
+    images = [row["image"] for row in rows]
+    open_output(job.output).put(part.number, part_file(part, images, answered, job.stamp))
     done = {
         "number": part.number,
         "images": len(rows),
@@ -235,14 +239,19 @@ def _read_schema() -> Any:
     )
 
 
-def _packed(item: Item) -> tuple[str, bytearray, str, int, bytearray | None]:
+def _packed_part(part: Part) -> tuple[Any, ...]:
     """As Spark takes it; a path may be no text."""
-    content = None if item.content is None else bytearray(item.content)
-    return item.image, bytearray(os.fsencode(item.place)), item.tag, item.size_bytes, content
+    items, rows = [asdict(item) for item in part.items], [asdict(rows) for rows in part.rows]
+    for each in (*items, *rows):
+        each["place"] = bytearray(os.fsencode(each["place"]))
+    for item in items:
+        item["content"] = None if item["content"] is None else bytearray(item["content"])
+    return part.number, part.first_row, items, rows
 
 
-def _unpacked(row: dict[str, Any]) -> Item:
-    return Item(**{**row, "place": os.fsdecode(row["place"])})
+def _unpacked_part(row: dict[str, Any]) -> Part:
+    items, rows = ([{**each, "place": os.fsdecode(each["place"])} for each in row[of]] for of in ("items", "rows"))
+    return Part(row["number"], row["first_row"], [Item(**each) for each in items], [Rows(**each) for each in rows])
 
 
 def _fault(content: "bytes | NotReadError", max_pixels: int) -> str | None:

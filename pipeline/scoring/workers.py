@@ -14,7 +14,7 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pipeline.scoring.items import Part, PartDone
+from pipeline.scoring.items import Item, Part, PartDone
 from pipeline.scoring.output import Output, open_output
 from pipeline.scoring.reading import NotReadError, Reader
 from pipeline.scoring.rows import Answered, Stamp, part_file
@@ -37,6 +37,7 @@ class Job:
     output: str
     stamp: Stamp
     scratch: str  # a folder of the run's own
+    witnesses: tuple[Item, ...] = ()  # what a reader is to find out by whether S3 refuses images, or this run
 
 
 class Workers:
@@ -147,8 +148,8 @@ def _opened(place: str) -> Output:
 
 
 @cache
-def _reader(scratch: str) -> Reader:
-    return Reader(scratch)
+def _reader(scratch: str, witnesses: tuple[Item, ...]) -> Reader:
+    return Reader(scratch, witnesses)
 
 
 def _score_part(choice: "Choice", job: Job, part: Part) -> PartDone:
@@ -156,12 +157,14 @@ def _score_part(choice: "Choice", job: Job, part: Part) -> PartDone:
 
     variant = _loaded(choice)
     began_s = time.monotonic()
+    images: list[str] = []
     answered: list[Answered] = []
-    read = (content for _, content in _reader(job.scratch).read_all(part.items))
+    read = _reader(job.scratch, job.witnesses).read(part)
     while batch := list(islice(read, BATCH)):
-        good = [content for content in batch if isinstance(content, bytes)]
+        good = [content for _, content in batch if isinstance(content, bytes)]
         answers = iter(variant.answers(good) if good else ())
-        answered += [Answered(error=str(c)) if isinstance(c, NotReadError) else next(answers) for c in batch]
-    _opened(job.output).put(part.number, part_file(part, answered, job.stamp))
+        images += [item.image for item, _ in batch]
+        answered += [Answered(error=str(c)) if isinstance(c, NotReadError) else next(answers) for _, c in batch]
+    _opened(job.output).put(part.number, part_file(part, images, answered, job.stamp))
     failed = sum(each.error is not None for each in answered)
     return PartDone(part.number, len(answered), failed, began_s, time.monotonic())

@@ -16,6 +16,8 @@ MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _REFUSED = {"401", "403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
 _REFUSED |= {"UserSuspended"}  # Ceph's
 _DENIED = {"403", "AccessDenied"}
+_OF_THE_OBJECT = {"InvalidObjectState", "InvalidRequest", "InvalidURI", "KeyTooLongError", "MethodNotAllowed"}
+_OF_ITS_KEY = "KMS."  # with which it is encrypted
 _NO_FILE = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EILSEQ}
 
 
@@ -25,6 +27,10 @@ class NoSuchObjectError(NotFoundError):
 
 class DeniedError(InputError):
     """These credentials are good, and may not do this: perhaps with this one object alone."""
+
+
+class ObjectError(UnavailableError):
+    """The server answers, and does not give this object: it is archived, or its key is disabled, or no name for one."""
 
 
 def code_of(error: botocore.exceptions.ClientError) -> str:
@@ -83,6 +89,8 @@ def _refusal(bucket: str, place: str, error: botocore.exceptions.ClientError) ->
         return NotFoundError(f"{place}: bucket {bucket!r} does not exist; expected it there. Create it first.")
     if code in MISSING:
         return NoSuchObjectError(f"{place}: is not there ({code}); expected it. Publish the version again.")
+    if code == "InvalidRange":
+        return NotFoundError(f"{place}: has fewer bytes than it had; expected it as it was listed. Put it there again.")
     if code == "RequestTimeTooSkewed":
         return UnavailableError(
             f"{place}: this machine's clock differs too much from the server's; expected at most 15 minutes. Set "
@@ -93,7 +101,8 @@ def _refusal(bucket: str, place: str, error: botocore.exceptions.ClientError) ->
             f"{place}: refused ({code}: {said}); expected credentials that may read and write there. Correct "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the bucket's policy."
         )
-    return UnavailableError(
+    of_the_object = code in _OF_THE_OBJECT or code.startswith(_OF_ITS_KEY)
+    return (ObjectError if of_the_object else UnavailableError)(
         f"{place}: the S3 server says {code}: {said}; expected it to do as asked. Look at its log, then run the "
         "same command again: what has arrived is not sent again."
     )

@@ -2,23 +2,25 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from serving.stores.s3_bucket import _SHA256, Bucket
+from serving.stores.s3_errors import ObjectError
 from slipway.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
     from types_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _BLOCK_BYTES = 2**20
-_TRIES, _PAUSE_S = 3, 0.5
+_PAUSES_S = (0.5, 1.0)
 _MD5_DIGITS = 32
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -62,38 +64,72 @@ class ListedBucket(Bucket):
                         size_bytes, touched = self._arrived(each["Key"], each["UploadId"], each["Initiated"])
                         yield Listed(each["Key"], size_bytes, (now - touched).total_seconds())
 
-    def fetch(self, listed: Listed, file: Path) -> None:
+    def fetch(self, listed: Listed, file: Path, largest_bytes: int | None = None) -> None:
         """Write an object to `file`, its bytes compared with what is said of them: our SHA-256, or the MD5 in its tag.
 
         ConflictError if it is not the one that was listed any more. Without a tag it may be any, and NotFoundError says
-        that there is none.
+        that there is none. IntegrityError for other bytes, or more than `largest_bytes`.
         """
-        for attempt in range(_TRIES):
+        found, said = self._patiently(lambda: self._fetch(listed, file, largest_bytes))
+        if said and found.hexdigest() != said:
+            raise IntegrityError(
+                f"s3://{self.name}/{listed.key}: its bytes have {found.name} {found.hexdigest()}; expected "
+                f"{said}, as the server says. Put the object there again."
+            )
+
+    def section(self, listed: Listed, first: int, end: int) -> bytes:
+        """The bytes [first, end) of an object, none of them beyond its size.
+
+        ConflictError if it is not the one that was listed any more.
+        """
+        return self._patiently(lambda: self._section(listed, first, end))
+
+    def _patiently(self, ask: Callable[[], _Answer]) -> _Answer:
+        """What is answered, if not at once then a little later; what an object's own fault is, at once."""
+        for pause_s in _PAUSES_S:
             try:
-                with self._translated(listed.key):
-                    found = self._client.get_object(Bucket=self.name, Key=listed.key)
-                    if listed.tag and (found["ETag"].strip('"'), found["ContentLength"]) != (
-                        listed.tag,
-                        listed.size_bytes,
-                    ):
-                        raise self._moved_on(listed)
-                    digest, said = _digest(found)
-                    _write(found, file, digest)
-            except NotFoundError as error:
-                if not listed.tag:
-                    raise
-                raise self._moved_on(listed) from error
+                return ask()
+            except ObjectError:
+                raise
             except UnavailableError:
-                if attempt == _TRIES - 1:
-                    raise
-                time.sleep(_PAUSE_S * 2**attempt)
-                continue
-            if said and digest.hexdigest() != said:
+                time.sleep(pause_s)
+        return ask()
+
+    def _fetch(self, listed: Listed, file: Path, largest_bytes: int | None) -> "tuple[hashlib._Hash, str]":
+        """The digest of the bytes that have come, and what it should be."""
+        with self._object(listed) as found:
+            if largest_bytes is not None and found["ContentLength"] > largest_bytes:
                 raise IntegrityError(
-                    f"s3://{self.name}/{listed.key}: its bytes have {digest.name} {digest.hexdigest()}; expected "
-                    f"{said}, as the server says. Put the object there again."
+                    f"s3://{self.name}/{listed.key}: has {found['ContentLength']} bytes; expected {largest_bytes} at "
+                    "most. Put a smaller object there."
                 )
-            return
+            digest, said = _digest(found)
+            _write(found, file, digest)
+        return digest, said
+
+    def _section(self, listed: Listed, first: int, end: int) -> bytes:
+        with self._object(listed, Range=f"bytes={first}-{end - 1}") as found:
+            if found["ContentLength"] != end - first:
+                raise IntegrityError(
+                    f"s3://{self.name}/{listed.key}: {found['ContentLength']} bytes came of {end - first} that were "
+                    "asked for; expected a server that knows ranges. Look which one it is."
+                )
+            return found["Body"].read()
+
+    @contextmanager
+    def _object(self, listed: Listed, **asked: Any) -> "Iterator[GetObjectOutputTypeDef]":
+        try:
+            with self._translated(listed.key):
+                found = self._client.get_object(Bucket=self.name, Key=listed.key, **asked)
+                with closing(found["Body"]):
+                    whole_bytes = int(found.get("ContentRange", f"/{found['ContentLength']}").rpartition("/")[2])
+                    if listed.tag and (found["ETag"].strip('"'), whole_bytes) != (listed.tag, listed.size_bytes):
+                        raise self._moved_on(listed)
+                    yield found
+        except NotFoundError as error:
+            if not listed.tag:
+                raise
+            raise self._moved_on(listed) from error
 
     def _arrived(self, key: str, upload_id: str, begun: datetime) -> tuple[int, datetime]:
         """The bytes of an unfinished upload, and when the last of them came."""

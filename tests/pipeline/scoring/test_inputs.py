@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.scoring.items import Item
+from pipeline.scoring import reading
+from pipeline.scoring.items import Item, Part
 from pipeline.scoring.reading import NotReadError, Reader
 from pipeline.scoring.source import open_source
+from serving.stores.s3_listing import ListedBucket
 from slipway.errors import ConflictError, InputError, UnavailableError
 
 
@@ -22,6 +24,18 @@ def everything(_number):
 
 def images_of(source, size=4, is_wanted=everything):
     return {part.number: [item.image for item in part.items] for part in source.parts(size, is_wanted)}
+
+
+def contents_of(source, scratch, size=4, is_wanted=everything):
+    """What a reader says of each part's images, by part and by what they are called."""
+    reader = Reader(str(scratch))
+    try:
+        return {
+            part.number: {item.image: content for item, content in reader.read(part)}
+            for part in source.parts(size, is_wanted)
+        }
+    finally:
+        reader.close()
 
 
 def write(folder, *paths):
@@ -104,21 +118,47 @@ def write_parquet(file, numbers, name="id", group=3):
     pq.write_table(table, file, row_group_size=group)
 
 
-def test_parquet_holds_its_images_in_one_file_or_in_a_folder_of_them(tmp_path, scratch):
+@pytest.mark.parametrize("group", [1, 3, 100])
+def test_parquet_holds_its_images_in_one_file_or_in_a_folder_of_them(tmp_path, scratch, group):
     folder = tmp_path / "in.parquet"
-    folder.mkdir()
-    write_parquet(folder / "a.parquet", range(7))
-    write_parquet(folder / "b.parquet", range(7, 10))
+    (folder / "_temporary").mkdir(parents=True)
+    write_parquet(folder / "a.parquet", range(7), group=group)
+    write_parquet(folder / "b.parquet", range(7, 10), group=group)
+    write_parquet(folder / "._b.parquet", range(1))
+    write_parquet(folder / "_temporary" / "b.parquet", range(1))
     source = open_source(str(folder), scratch)
-    assert images_of(source) == {0: ["0", "1", "2", "3"], 1: ["4", "5", "6", "7"], 2: ["8", "9"]}
-    for wanted in ({0}, {1}, {2}, {0, 2}):
-        parts = list(source.parts(4, wanted.__contains__))
-        assert {part.number for part in parts} == wanted
-        for part in parts:
-            assert part.first_row == 4 * part.number
-            assert [item.content for item in part.items] == [f"image {item.image}".encode() for item in part.items]
+    expected = {0: range(4), 1: range(4, 8), 2: range(8, 10)}
+    for wanted in ({0, 1, 2}, {0}, {1}, {2}, {0, 2}):
+        assert contents_of(source, scratch, is_wanted=wanted.__contains__) == {
+            part: {str(number): f"image {number}".encode() for number in expected[part]} for part in wanted
+        }
+        for part in source.parts(4, wanted.__contains__):
+            assert (part.first_row, part.images) == (4 * part.number, len(expected[part.number]))
     write_parquet(tmp_path / "one.parquet", range(2), "other")
-    assert images_of(open_source(str(tmp_path / "one.parquet"), scratch)) == {0: ["0#0", "0#1"]}
+    assert set(contents_of(open_source(str(tmp_path / "one.parquet"), scratch), scratch)[0]) == {"0#0", "0#1"}
+
+
+def test_small_groups_of_rows_are_read_by_whoever_scores_them_and_a_large_one_is_read_once(tmp_path, scratch):
+    write_parquet(tmp_path / "in.parquet", range(40), group=16)
+    source = open_source(str(tmp_path / "in.parquet"), scratch)
+    assert all(part.rows and not part.items for part in source.parts(4, everything))
+    assert all(part.items and not part.rows for part in source.parts(3, everything))
+
+
+def test_parquet_that_changes_or_is_cut_short_meanwhile_is_said_to(tmp_path, scratch):
+    file = tmp_path / "in.parquet"
+    write_parquet(file, range(40))
+    before, times = file.read_bytes(), file.stat()
+    source = open_source(str(file), scratch)
+    file.write_bytes(before[:4] + bytes(len(before) // 2) + before[4 + len(before) // 2 :])
+    with pytest.raises(ConflictError, match=r"in\.parquet: changed since it was listed.*another --output"):
+        contents_of(source, scratch)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(InputError, match=r"in\.parquet: .*Write the file again"):
+        contents_of(source, scratch)
+    file.unlink()
+    with pytest.raises(UnavailableError, match=r"in\.parquet: No such file.*finished parts are kept"):
+        contents_of(source, scratch)
 
 
 def test_parquet_without_images_is_refused(tmp_path, scratch):
@@ -127,10 +167,10 @@ def test_parquet_without_images_is_refused(tmp_path, scratch):
         open_source(str(tmp_path / "in.parquet"), scratch)
 
 
-def read(*items, scratch):
-    reader = Reader(str(scratch))
+def read(*items, scratch, witnesses=()):
+    reader = Reader(str(scratch), witnesses)
     try:
-        return [content for _, content in reader.read_all(items)]
+        return [content for _, content in reader.read(Part(0, 0, items))]
     finally:
         reader.close()
 
@@ -171,7 +211,49 @@ def test_a_csv_and_parquet_in_s3_are_inputs_too(s3_server, tmp_path, scratch):
     s3_server.client.put_object(Bucket=bucket, Key="in.parquet", Body=(tmp_path / "in.parquet").read_bytes())
     (part,) = open_source(f"s3://{bucket}/lists/all.csv", scratch).parts(9, everything)
     assert part.items[0].place == f"s3://{bucket}/in/1.png"
-    assert images_of(open_source(f"s3://{bucket}/in.parquet", scratch)) == {0: ["0", "1", "2"]}
+    assert contents_of(open_source(f"s3://{bucket}/in.parquet", scratch), scratch) == {
+        0: {str(number): f"image {number}".encode() for number in range(3)}
+    }
+
+
+def test_of_parquet_in_s3_no_more_is_fetched_than_the_parts_that_are_wanted_need(
+    s3_server, monkeypatch, tmp_path, scratch
+):
+    bucket = s3_server.bucket_for(tmp_path).removeprefix("s3://").partition("/")[0]
+    images = [os.urandom(100_000) for _ in range(40)]
+    pq.write_table(pa.table({"image_bytes": images}), tmp_path / "in.parquet", row_group_size=10)
+    s3_server.client.put_object(Bucket=bucket, Key="in.parquet", Body=(tmp_path / "in.parquet").read_bytes())
+    asked = []
+    section = ListedBucket.section
+
+    def counted(self, listed, first, end):
+        asked.append(end - first)
+        return section(self, listed, first, end)
+
+    monkeypatch.setattr(ListedBucket, "section", counted)
+    source = open_source(f"s3://{bucket}/in.parquet", scratch)
+    assert source.images == 40
+    assert list(contents_of(source, scratch, 10, lambda number: number == 2)[2].values()) == images[20:30]
+    assert 1_000_000 < sum(asked) < 1_300_000
+    asked.clear()
+    assert len(contents_of(source, scratch, 2)) == 20  # of groups that are too large to be read for each part
+    assert sum(asked) < 4_300_000
+    assert not list(scratch.iterdir())
+    s3_server.client.put_object(Bucket=bucket, Key="in.parquet", Body=b"another")
+    with pytest.raises(ConflictError, match=r"changed since it was listed.*another --output"):
+        contents_of(source, scratch)
+
+
+def test_of_a_large_group_of_rows_a_few_are_held_at_a_time(s3_server, monkeypatch, tmp_path, scratch):
+    images = [os.urandom(100_000) for _ in range(160)]
+    with pq.ParquetWriter(tmp_path / "in.parquet", pa.schema([("image_bytes", pa.binary())]), write_batch_size=8) as to:
+        to.write_table(pa.table({"image_bytes": images}))
+    before = pa.total_allocated_bytes()
+    source, most = open_source(str(tmp_path / "in.parquet"), scratch), 0
+    for part in source.parts(4, everything):
+        most = max(most, pa.total_allocated_bytes() - before)
+        assert [item.content for item in part.items] == images[part.first_row : part.first_row + 4]
+    assert most < 9_000_000  # of 16 million bytes
 
 
 class Refuses(http.server.BaseHTTPRequestHandler):
@@ -214,20 +296,58 @@ def test_a_login_that_s3_does_not_take_any_more_ends_the_run_and_is_no_fault_of_
         read(Item("1", "s3://pets/1.png", tag, 1), scratch=scratch)
 
 
-def test_an_object_that_may_not_be_read_is_that_images_fault_and_many_in_a_row_end_the_run(
-    s3_server, monkeypatch, scratch
+@pytest.mark.parametrize("code", [b"AccessDenied", b"InvalidObjectState", b"KMS.DisabledException"])
+def test_an_object_that_is_refused_is_that_images_fault_and_many_in_a_row_end_the_run_if_no_other_can_be_read(
+    s3_server, monkeypatch, scratch, code
 ):
-    items = [Item(str(number), f"s3://pets/{number}.png") for number in range(30)]
-    every_tenth = {f"/pets/{number}.png": b"png" for number in range(0, 30, 10)}
-    with refusing(monkeypatch, b"AccessDenied", every_tenth):
+    items = [Item(str(number), f"s3://pets/{number}.png") for number in range(50)]
+    every_tenth = {f"/pets/{number}.png": b"png" for number in range(0, 50, 10)}
+    with refusing(monkeypatch, code, every_tenth):
         contents = read(*items, scratch=scratch)
-    assert [number for number, content in enumerate(contents) if content == b"png"] == [0, 10, 20]
-    assert "refused (AccessDenied" in str(contents[1])
-    with (
-        refusing(monkeypatch, b"AccessDenied"),
-        pytest.raises(UnavailableError, match=r"AccessDenied.*20 images before it.*finished parts are kept"),
-    ):
-        read(*items, scratch=scratch)
+        assert [number for number, content in enumerate(contents) if content == b"png"] == list(range(0, 50, 10))
+        assert code.decode() in str(contents[1])
+        of_another_team = [Item(str(number), f"s3://pets/theirs/{number}.png") for number in range(50)]
+        contents = read(*of_another_team, scratch=scratch, witnesses=items[5:11])
+        assert len(contents) == 50
+        assert all(isinstance(content, NotReadError) for content in contents)
+        with pytest.raises(
+            UnavailableError, match=rf"{code.decode()}.*20 images before it, and others.*finished parts are kept"
+        ):
+            read(*of_another_team, scratch=scratch, witnesses=items[5:10])
+
+
+def test_an_object_that_is_not_what_its_server_says_has_an_error_and_not_the_run(s3_server, tmp_path, scratch):
+    bucket = s3_server.bucket_for(tmp_path).removeprefix("s3://").partition("/")[0]
+    s3_server.client.put_object(Bucket=bucket, Key="1.png", Body=b"1", Metadata={"slipway-sha256": "0" * 64})
+    (content,) = read(Item("1", f"s3://{bucket}/1.png"), scratch=scratch)
+    assert isinstance(content, NotReadError)
+    assert "expected 000" in str(content)
+
+
+def test_witnesses_are_some_from_all_over_what_lies_in_s3(tmp_path, scratch):
+    (tmp_path / "list.csv").write_text("path\nhere.png\n" + "".join(f"s3://pets/{n}.png\n" for n in range(5000)))
+    witnesses = open_source(str(tmp_path / "list.csv"), scratch).witnesses
+    numbers = [int(witness.place.removeprefix("s3://pets/").removesuffix(".png")) for witness in witnesses]
+    assert 10 < len(numbers) <= 30
+    assert numbers == sorted(numbers)
+    assert numbers[0] < 500
+    assert numbers[-1] > 4500
+
+
+def test_what_is_no_file_or_too_large_for_an_image_has_an_error_and_is_not_waited_for(
+    s3_server, tmp_path, scratch, monkeypatch
+):
+    os.mkfifo(tmp_path / "pipe.png")
+    with (tmp_path / "large.png").open("wb") as stream:
+        stream.truncate(2**29 + 1)
+    places = (tmp_path / "pipe.png", "/dev/zero", tmp_path, tmp_path / "large.png")
+    contents = read(*(Item("1", str(place)) for place in places), scratch=scratch)
+    assert all(isinstance(content, NotReadError) for content in contents)
+    monkeypatch.setattr(reading, "_LARGEST_BYTES", 2)
+    with refusing(monkeypatch, b"AccessDenied", {"/pets/1.png": b"png", "/pets/2.png": b"p"}):
+        large, small = read(Item("1", "s3://pets/1.png"), Item("2", "s3://pets/2.png"), scratch=scratch)
+    assert "has 3 bytes" in str(large)
+    assert small == b"p"
 
 
 def test_rows_may_name_large_objects_and_no_bucket_at_all(s3_server, tmp_path, scratch):

@@ -1,6 +1,8 @@
 """`slipway score --engine spark`: a real Spark on this machine, with two workers, writes what processes write."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from slipway.errors import UnavailableError
@@ -49,4 +51,30 @@ def test_spark_says_what_processes_say_passes_over_a_bad_image_and_goes_on_where
     again = scored.run(*words, timeout_s=TIMEOUT_S)
     assert again.code == 0, again.err
     assert {file: file.stat().st_mtime_ns for file in files[:3]} == kept
+    assert scored.rows() == rows
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(3 * TIMEOUT_S)
+def test_on_spark_parquet_is_read_where_it_is_scored_and_its_rows_are_those_of_processes(scored, monkeypatch, tmp_path):
+    paths = list(write_pictures(tmp_path / "pictures", 100))
+    images = [(tmp_path / "pictures" / path).read_bytes() for path in paths]
+    images[7], images[8] = b"no image", None
+    table = pa.table({"image_bytes": images, "id": paths})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=30)  # no part begins where a group does, but one
+    by_processes = scored.score(monkeypatch, tmp_path / "in.parquet", "--part-images", "20", output="processes")
+    assert by_processes.code == 0, by_processes.err
+    words = scored.words(tmp_path / "in.parquet", "--engine", "spark", "--part-images", "20", "--workers", "2")
+    done = scored.run(*words, timeout_s=TIMEOUT_S)
+    assert done.code == 0, done.err
+    rows, expected = scored.rows(), scored.rows("processes")
+    assert [row["image"] for row in rows] == paths
+    assert [row["row"] for row in rows if row["error"]] == [7, 8]
+    for row, same in zip(rows, expected, strict=True):
+        assert {**row, "probabilities": 0, "variant": 0} == {**same, "probabilities": 0, "variant": 0}
+
+    (scored.folder / "out" / "part-00000003.parquet").unlink()
+    again = scored.run(*words[:-1], "1", timeout_s=TIMEOUT_S)
+    assert again.code == 0, again.err
+    assert "by this run 20" in again.out
     assert scored.rows() == rows
