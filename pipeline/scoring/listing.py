@@ -14,11 +14,26 @@ from slipway.errors import InputError, UnavailableError
 _COLUMN = "path"
 
 
-def list_folder(folder: Path, below: str = "") -> Iterator[Item]:
+def list_folder(folder: Path) -> Iterator[Item]:
     """The images at any depth, by their names' endings; hidden files, and links to folders, are passed over.
 
-    The names of one folder at a time are held and sorted.
+    Of a folder, and of each that it lies in, the names are held, sorted.
     """
+    open_folders = [_entries(folder, "")]
+    while open_folders:
+        found = next(open_folders[-1], None)
+        if found is None:
+            open_folders.pop()
+            continue
+        path, is_folder = found
+        if is_folder:
+            open_folders.append(_entries(folder, f"{path}/"))
+        elif PurePosixPath(path).suffix.lower() in EXTENSIONS:
+            yield file_item(path, folder / path)
+
+
+def _entries(folder: Path, below: str) -> Iterator[tuple[str, bool]]:
+    """Paths of what lies in a folder below `folder`, and whether each is a folder."""
     try:
         entries = sorted(os.scandir(folder / below), key=lambda entry: entry.name)
     except OSError as error:
@@ -27,13 +42,16 @@ def list_folder(folder: Path, below: str = "") -> Iterator[Item]:
             "the same command again."
         ) from error
     for entry in entries:
-        path = f"{below}{entry.name}"
-        if is_passed_over(entry.name):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from list_folder(folder, f"{path}/")
-        elif PurePosixPath(entry.name).suffix.lower() in EXTENSIONS and not entry.is_dir():
-            yield file_item(path, folder / path)
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if not is_passed_over(entry.name) and (is_folder or not _links_to_folder(entry)):
+            yield f"{below}{entry.name}", is_folder
+
+
+def _links_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: as an image, it has an error
+        return False
 
 
 def file_item(image: str, file: Path) -> Item:
@@ -62,6 +80,8 @@ def list_csv(file: Path, place: str, locate: Callable[[str], Item]) -> Iterator[
                 yield locate(row[_COLUMN] or "")
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{place}: {error}; expected a CSV file in UTF-8. Write it again.") from error
+    except OSError as error:
+        raise InputError(f"{place}: {error.strerror}; expected a CSV file that can be read. Mend that.") from error
 
 
 def beside_csv(file: Path) -> Callable[[str], Item]:

@@ -16,7 +16,8 @@ from slipway.files import write_atomically
 
 _PLAN = "_slipway_score.json"  # readers of parquet pass over names that begin with _ or .
 _LOCK = ".lock"
-_PART = re.compile(r"part-(\d{8})\.parquet")
+_MAGIC = b"PAR1"
+_PART = re.compile(r"part-(\d{8,})\.parquet")
 
 
 class Output(Protocol):
@@ -29,7 +30,7 @@ class Output(Protocol):
         """The plan that is there, or the one that is made now; InputError if other things lie there."""
 
     def parts(self) -> set[int]:
-        """The numbers of the parts that are there."""
+        """The numbers of the parts that are there, whole as far as can be told without reading them."""
 
     def put(self, number: int, data: bytes) -> None:
         """Write a part."""
@@ -54,29 +55,33 @@ class FolderOutput:
     @contextmanager
     def held(self) -> Iterator[None]:
         """See Output. The kernel lets go of the lock when its holder dies."""
-        if (self._folder.exists() and not self._folder.is_dir()) or not self._folder.parent.is_dir():
-            raise InputError(
-                f"--output {self._folder}: expected a folder, or a new one's name in a folder that exists. Pass "
-                "another."
-            )
         with _disk_errors(self._folder):
+            if (self._folder.exists() and not self._folder.is_dir()) or not self._folder.parent.is_dir():
+                raise InputError(
+                    f"--output {self._folder}: expected a folder, or a new one's name in a folder that exists. Pass "
+                    "another."
+                )
             self._folder.mkdir(exist_ok=True)
             lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConflictError(
-                    f"--output {self._folder}: another run writes there; expected one at a time. Wait until it has "
-                    "ended, or pass another --output."
-                ) from error
-            for leftover in self._folder.glob(f".{_PLAN}.*"):
-                leftover.unlink(missing_ok=True)
-            for leftover in self._folder.glob(".part-*"):  # of a worker that was killed
-                leftover.unlink(missing_ok=True)
+            with _disk_errors(self._folder):
+                self._lock(lock)
+                for leftover in self._folder.glob(f".{_PLAN}.*"):
+                    leftover.unlink(missing_ok=True)
+                for leftover in self._folder.glob(".part-*"):  # of a worker that was killed
+                    leftover.unlink(missing_ok=True)
             yield
         finally:
             os.close(lock)
+
+    def _lock(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(
+                f"--output {self._folder}: another run writes there; expected one at a time. Wait until it has "
+                "ended, or pass another --output."
+            ) from error
 
     def plan(self, make: Callable[[], bytes]) -> bytes:
         """See Output."""
@@ -95,7 +100,7 @@ class FolderOutput:
     def parts(self) -> set[int]:
         """See Output."""
         with _disk_errors(self._folder):
-            return set(_numbers(entry.name for entry in os.scandir(self._folder)))
+            return set(_numbers(entry.name for entry in os.scandir(self._folder) if _is_whole(entry.path)))
 
     def put(self, number: int, data: bytes) -> None:
         """See Output. Written beside, made durable, and renamed."""
@@ -153,6 +158,17 @@ def _disk_errors(path: Path) -> Iterator[None]:
             f"--output {error.filename or path}: {error.strerror or error}; expected to read and write parts there. "
             "Make room, or mend its permissions, then run the same command again: finished parts are kept."
         ) from error
+
+
+def _is_whole(file: str) -> bool:
+    """Whether it begins and ends as parquet does: what a disk has lost of a part is written again."""
+    if not file.endswith(".parquet"):
+        return False
+    with Path(file).open("rb") as stream:
+        begin = stream.read(len(_MAGIC))
+        size_bytes = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size_bytes - len(_MAGIC)))
+        return size_bytes > 2 * len(_MAGIC) and begin == stream.read() == _MAGIC
 
 
 def _numbers(names: Iterator[str]) -> Iterator[int]:

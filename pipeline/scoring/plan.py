@@ -44,18 +44,25 @@ def parse_plan(data: bytes, place: str) -> Plan:
     try:
         document: dict[str, Any] = json.loads(data)
         found = document.pop("format")
-        plan = Plan(**document)
+        plan = Plan(**document) if found == _FORMAT else None
+        fault = "" if plan is None or plan.images > 0 < plan.part_images else "it has no parts"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"--output {place}: its plan cannot be read ({error}); expected one that this version of slipway score "
-            "wrote. Pass another --output."
-        ) from error
-    if found != _FORMAT:
+        raise _unreadable(place, str(error)) from error
+    if fault:
+        raise _unreadable(place, fault)
+    if plan is None:
         raise InputError(
             f"--output {place}: its plan is of format {found}; expected {_FORMAT}. Pass another --output, or go on "
             "with the version of Slipway that began it."
         )
     return plan
+
+
+def _unreadable(place: str, fault: str) -> InputError:
+    return InputError(
+        f"--output {place}: its plan cannot be read ({fault}); expected one that this version of slipway score wrote. "
+        "Pass another --output."
+    )
 
 
 def check_same(found: Plan, place: str, **wanted: str | int | None) -> None:
@@ -65,6 +72,7 @@ def check_same(found: Plan, place: str, **wanted: str | int | None) -> None:
         if value is not None and value != was:
             change = "is of other images" if name == "input_digest" else f"was begun with {_WORDS[name]} {was}"
             now = "the ones that it was begun with" if name == "input_digest" else f"{value}, as asked for now"
-            raise InputError(
-                f"--output {place}: {change}; expected {now}. Pass another --output, or what it was begun with."
-            )
+            begun = "what it was begun with"
+            if name == "version":  # nobody need have asked for another one: an alias may have been moved
+                now, begun = f"{value}, which is the one now", f"--version {was} to go on with it"
+            raise InputError(f"--output {place}: {change}; expected {now}. Pass another --output, or {begun}.")

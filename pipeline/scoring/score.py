@@ -74,6 +74,7 @@ def score(config: Config, version: ModelVersion, places: Places, wanted: Wanted)
     wanted.check(config)
     if places.part_images is not None and places.part_images < 1:
         raise InputError(f"--part-images {places.part_images}: expected 1 or more. Pass another number.")
+    _check_apart(places)
     verified_signature(config, version)
     digest = registered_digest(version)
     output = open_output(places.output)
@@ -97,7 +98,7 @@ def score(config: Config, version: ModelVersion, places: Places, wanted: Wanted)
                 f"--output {places.output}: another run began it at the same time, with variant {plan.variant}; "
                 f"expected {begun[0].variant()}. Run the same command again: it goes on with what was begun."
             )
-        there = output.parts()
+        there = {number for number in output.parts() if number < plan.parts}
         tally = _Tally(plan.parts, len(there))
         if len(there) < plan.parts:
             if not begun:
@@ -126,6 +127,16 @@ def _check(found: Plan, places: Places, wanted: Wanted, now: Plan) -> None:
             f"--output {places.output}: was begun with variant {found.variant}; expected one for "
             f"{f'--runtime {wanted.runtime}' if wanted.runtime else f'--engine {wanted.engine}'}. Pass another "
             "--output, or leave that out."
+        )
+
+
+def _check_apart(places: Places) -> None:
+    """Parts among parquet that is scored would be images of the next run."""
+    inside, outside = (_absolute(place).rstrip("/") + "/" for place in (places.output, places.input))
+    if outside.endswith(".parquet/") and inside.startswith(outside):
+        raise InputError(
+            f"--output {places.output}: lies in --input {places.input}, which it would become a part of; expected "
+            "another place. Pass another --output."
         )
 
 

@@ -68,7 +68,13 @@ def open_source(given: str, scratch: Path) -> Source:
 
     scratch: a directory for what has to be fetched or written down.
     """
-    source = _in_s3(given, scratch) if given.startswith(IN_S3) else _here(given, scratch)
+    if given.startswith(IN_S3):
+        source = _in_s3(given, scratch)
+    else:
+        try:
+            source = _here(given, scratch)
+        except OSError as error:
+            raise _no_input(given, str(error.strerror or error)) from error
     if not source.images:
         raise InputError(f"--input {given}: no image in it; expected one at least. Name another one.")
     return source
@@ -78,7 +84,11 @@ def _here(given: str, scratch: Path) -> Source:
     path = Path(given).expanduser().absolute()
     suffix = path.suffix.lower()
     if suffix == ".parquet" and path.exists():
-        below = (file for file in sorted(path.rglob("*.parquet")) if _is_data(file.relative_to(path).parts))
+        below = (
+            file
+            for file in sorted(path.rglob("*.parquet"))
+            if file.is_file() and _is_data(file.relative_to(path).parts)
+        )
         found = [(file, file.stat()) for file in (below if path.is_dir() else [path])]
         files = [ParquetFile(str(file), str(stat.st_mtime_ns), stat.st_size) for file, stat in found]
         return ParquetInput(files, Buckets())
@@ -104,7 +114,8 @@ def _in_s3(given: str, scratch: Path) -> Source:
         raise _no_input(given, "does not exist")
     if suffix == ".csv":
         file = scratch / "list.csv"
-        bucket.fetch(found[0], file)
+        with disk_errors(scratch):
+            bucket.fetch(found[0], file)
         return Listed(list_csv(file, given, beside_key(name, key)), scratch)
     found = [each for each in found if _is_data(each.key.removeprefix(key).split("/"))]
     files = [ParquetFile(f"{IN_S3}{name}/{each.key}", each.tag, each.size_bytes) for each in found]

@@ -36,7 +36,7 @@ _READ = "number long, images long, row long, image string, image_bytes binary, e
 _DONE = "number long, images long, failed long, began_s double, ended_s double"
 _ROWS = 32  # images that go to Python at once: each as large as its file
 _PARTS_A_JOB = 16  # for each core; what Spark is given at once is held in memory
-_OURS = re.compile(r"slipway\.errors\.(\w+): (.+)")
+_OURS = re.compile(r"(?:slipway\.errors|serving\.stores\.s3_errors)\.(\w+): (.+)")
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,9 @@ def _spark_errors() -> Iterator[None]:
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        found = _OURS.search(str(error))
-        if found:
-            raise getattr(errors, found[1], UnavailableError)(found[2].strip()) from error
+        if found := _OURS.findall(str(error)):
+            kind, said = found[-1]  # before it are its causes
+            raise getattr(errors, kind, UnavailableError)(said.strip()) from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UnavailableError(
             f"Spark: {lines[0] if lines else type(error).__name__}; expected it to run (Java 17 is needed). Look at "

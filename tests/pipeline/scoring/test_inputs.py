@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import subprocess
 import threading
 from contextlib import contextmanager
 from typing import ClassVar
@@ -60,6 +61,31 @@ def test_a_folders_images_come_in_the_order_of_their_names_and_clutter_is_passed
     assert source.images == 4
 
 
+@pytest.fixture
+def deep(tmp_path):
+    """A folder in which folders lie in folders, deeper than Python calls functions: shutil cannot remove it either."""
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    place = os.open(folder, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("c", dir_fd=place)
+        below = os.open("c", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
+    yield folder
+    subprocess.run(["rm", "-rf", folder], check=True)
+
+
+def test_links_in_circles_and_folders_in_folders_without_end_are_gone_through(deep, scratch):
+    write(deep, "b.png")
+    (deep / "a.png").symlink_to("a.png")
+    source = open_source(str(deep), scratch)
+    assert images_of(source) == {0: ["a.png", "b.png"]}
+    (part,) = source.parts(4, everything)
+    assert [type(content) for content in read(*part.items, scratch=scratch)] == [NotReadError, bytes]
+
+
 def test_only_parts_that_are_wanted_are_given(tmp_path, scratch):
     write(tmp_path / "in", *(f"{number}.png" for number in range(9)))
     source = open_source(str(tmp_path / "in"), scratch)
@@ -104,6 +130,7 @@ def test_a_csv_names_images_beside_it_or_in_s3_as_often_as_it_likes(tmp_path, sc
         ("none.csv", None, "does not exist"),
         ("list.txt", b"1.png\n", "neither a folder"),
         ("in.parquet", b"PAR1", "Write the file again"),
+        pytest.param("n" * 300, None, "File name too long", id="long"),
     ],
 )
 def test_an_input_that_is_none_is_said_to_be_none(tmp_path, scratch, name, content, expected):

@@ -1,9 +1,13 @@
 """`slipway score` by processes: what it writes, what it refuses, and how it goes on."""
 
+import errno
+import json
 import os
 import signal
 import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.pipeline.scoring.conftest import check_rows, write_pictures
@@ -50,6 +54,12 @@ def test_an_output_of_other_images_or_of_another_variant_or_version_is_refused(s
         assert done.code == 2, done.out
         assert expected in done.error
         assert "Pass another --output" in done.error
+    scored.registry.set_alias("digits", "champion", 2)
+    done = scored.score(monkeypatch, tmp_path / "pictures")
+    assert done.code == 2, done.out
+    assert "or --version 1 to go on with it" in done.error
+    assert scored.score(monkeypatch, tmp_path / "pictures", "--version", "1").code == 0
+    scored.registry.set_alias("digits", "champion", 1)
     (tmp_path / "pictures" / "00" / "0000.png").unlink()
     done = scored.score(monkeypatch, tmp_path / "pictures")
     assert done.code == 2
@@ -106,6 +116,63 @@ def test_an_output_that_holds_other_things_is_left_alone(scored, monkeypatch, tm
     assert done.code == 2
     assert "thesis.tex" in done.error
     assert not scored.rows()
+
+
+@pytest.mark.parametrize("lost", [b"", b"PAR1", None])
+def test_a_part_that_a_disk_has_lost_some_of_is_written_again_and_a_strange_one_stands_for_none(
+    scored, monkeypatch, tmp_path, lost
+):
+    said = write_pictures(tmp_path / "pictures", 9)
+    words = (tmp_path / "pictures", "--part-images", "3")
+    scored.score(monkeypatch, *words)
+    part = scored.folder / "out" / "part-00000001.parquet"
+    before = part.read_bytes()
+    part.write_bytes(before[:-9] + bytes(9) if lost is None else lost)
+    (scored.folder / "out" / "part-00000007.parquet").write_bytes(before)
+    done = scored.score(monkeypatch, *words)
+    assert done.code == 0, done.err
+    assert "by this run 3" in done.out
+    (scored.folder / "out" / "part-00000007.parquet").unlink()
+    check_rows(scored.rows(), said)
+
+
+@pytest.mark.parametrize("plan", ['{"format": 2, "more": 1}', "[]", "{", None])
+def test_a_plan_that_cannot_be_gone_on_with_is_refused(scored, monkeypatch, tmp_path, plan):
+    write_pictures(tmp_path / "pictures", 3)
+    scored.score(monkeypatch, tmp_path / "pictures")
+    without_parts = json.dumps({**scored.plan(), "part_images": 0})
+    (scored.folder / "out" / "_slipway_score.json").write_text(plan or without_parts)
+    done = scored.score(monkeypatch, tmp_path / "pictures")
+    assert done.code == 2, done.err
+    assert ("is of format 2" if plan and "format" in plan else "its plan cannot be read") in done.error
+    assert "Pass another --output" in done.error
+
+
+def test_parts_are_not_written_among_the_parquet_that_is_scored(scored, monkeypatch, tmp_path):
+    (tmp_path / "in.parquet").mkdir()
+    image = (tmp_path / "pictures" / next(iter(write_pictures(tmp_path / "pictures", 1)))).read_bytes()
+    pq.write_table(pa.table({"image_bytes": [image]}), tmp_path / "in.parquet" / "1.parquet")
+    done = scored.score(monkeypatch, tmp_path / "in.parquet", output=str(tmp_path / "in.parquet" / "out"))
+    assert done.code == 2
+    assert "lies in --input" in done.error
+    assert not (tmp_path / "in.parquet" / "out").exists()
+    assert scored.score(monkeypatch, tmp_path / "in.parquet", output=str(tmp_path / "in.parquet.out")).code == 0
+
+
+def test_a_disk_without_room_for_what_a_run_needs_is_said_and_not_a_traceback(scored, monkeypatch, tmp_path):
+    write_pictures(tmp_path / "pictures", 2)
+    (scored.folder / "full").symlink_to("/dev/full")
+    done = scored.score(monkeypatch, tmp_path / "pictures", "--workdir", "full")
+    assert done.code == 1
+    assert "--workdir" in done.error
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    done = scored.score(monkeypatch, tmp_path / "pictures")
+    assert done.code == 1
+    assert "No locks available" in done.error
+
+
+def no_locks(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
 
 
 def test_two_runs_at_once_to_one_output_are_one_too_many(scored, monkeypatch, tmp_path):

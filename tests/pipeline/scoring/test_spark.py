@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from slipway.errors import UnavailableError
+from slipway.errors import ConflictError, UnavailableError
 from tests.pipeline.scoring.conftest import write_pictures
 
 TIMEOUT_S = 900  # some twenty seconds on an idle machine; a busy one starves it
@@ -22,6 +22,11 @@ def test_what_our_code_says_inside_a_task_is_what_the_command_says():
         raise PySparkException(message=told)
     with pytest.raises(UnavailableError, match=r"^Spark: no room.*finished parts are kept"), _spark_errors():
         raise PySparkException(message="no room")
+    of_a_cause = told + "The above exception was the direct cause of another:\nslipway.errors.ConflictError: changed.\n"
+    with pytest.raises(ConflictError, match=r"^changed\.$"), _spark_errors():
+        raise PySparkException(message=of_a_cause)
+    with pytest.raises(UnavailableError, match=r"^s3://out: refused\.$"), _spark_errors():
+        raise PySparkException(message="serving.stores.s3_errors.DeniedError: s3://out: refused.\n  at Java")
 
 
 @pytest.mark.integration
