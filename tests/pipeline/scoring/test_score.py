@@ -267,3 +267,20 @@ def test_from_a_bucket_to_a_bucket_it_is_the_same(scored, monkeypatch, tmp_path,
     keys = [each["Key"] for each in s3_server.client.list_objects_v2(Bucket=bucket, Prefix="scored/part")["Contents"]]
     bodies = [s3_server.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in sorted(keys)]
     check_rows([row for body in bodies for row in pq.read_table(io.BytesIO(body)).to_pylist()], said)
+
+
+def test_parquet_in_a_bucket_is_read_there_by_the_processes_that_score_it(scored, monkeypatch, tmp_path, s3_server):
+    said = write_pictures(tmp_path / "pictures", 30)
+    images = [(tmp_path / "pictures" / path).read_bytes() for path in said]
+    pq.write_table(pa.table({"path": list(said), "image_bytes": images}), tmp_path / "1.parquet", row_group_size=7)
+    bucket = s3_server.bucket_for(tmp_path).removeprefix("s3://").partition("/")[0]
+    s3_server.client.put_object(Bucket=bucket, Key="a b/ü.parquet", Body=(tmp_path / "1.parquet").read_bytes())
+    words = (f"s3://{bucket}/a b/ü.parquet", "--part-images", "10")
+    done = scored.score(monkeypatch, *words, "--workers", "2")
+    assert done.code == 0, done.err
+    check_rows(scored.rows(), said)
+    (scored.folder / "out" / "part-00000001.parquet").unlink()
+    done = scored.score(monkeypatch, *words, "--workers", "1")
+    assert done.code == 0, done.err
+    assert "by this run 10" in done.out
+    check_rows(scored.rows(), said)
