@@ -130,6 +130,8 @@ class Reader:
         except NotFoundError as error:
             raise NotReadError(str(error)) from error
         except ConflictError as error:
+            if isinstance(error.__cause__, NotFoundError):
+                raise _RefusedError(f"{item.place}: is gone since it was listed; expected it where it was.") from error
             raise changed(item.place) from error
 
     @contextmanager

@@ -227,8 +227,14 @@ def test_images_in_s3_are_read_by_their_listing_or_by_their_names(s3_server, tmp
     assert contents[:3] == [b"in/1.png", b"in/b/2.png", b"in/1.png"]
     assert isinstance(contents[3], NotReadError)
     s3_server.client.put_object(Bucket=bucket, Key="in/1.png", Body=b"another")
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError, match="changed since it was listed"):
         read(*part.items, scratch=scratch)
+    s3_server.client.delete_object(Bucket=bucket, Key="in/1.png")
+    contents = read(*part.items, scratch=scratch)
+    assert "is gone since it was listed" in str(contents[0])
+    assert contents[1] == b"in/b/2.png"
+    with pytest.raises(UnavailableError, match=r"is gone.*20 images before it, and others"):
+        read(*(part.items[0] for _ in range(30)), scratch=scratch, witnesses=part.items[:1])
 
 
 def test_a_csv_and_parquet_in_s3_are_inputs_too(s3_server, tmp_path, scratch):
